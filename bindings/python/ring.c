@@ -1,0 +1,234 @@
+/*
+ * _pollring.Ring: one ring, and the batch: the way of events into a Python list, in one pass.
+ */
+#include "binding.h"
+
+#include <errno.h>
+
+struct pollring *pollring_python_ring(PyObject *object) {
+    if (!PyObject_TypeCheck(object, &pollring_python_ring_type)) {
+        PyErr_Format(PyExc_TypeError, "a Ring is wanted, not %.100s", Py_TYPE(object)->tp_name);
+        return NULL;
+    }
+    struct pollring *ring = ((struct ring_object *)object)->ring;
+    if (!ring)
+        PyErr_SetString(PyExc_ValueError, "the ring is closed");
+    return ring;
+}
+
+/* ---- opening and closing ---- */
+
+static int ring_init(PyObject *object, PyObject *arguments, PyObject *keywords) {
+    struct ring_object *self = (struct ring_object *)object;
+    struct pollring_options options = {0};
+    if (keywords && PyDict_GET_SIZE(keywords)) {
+        PyErr_SetString(PyExc_TypeError, "_pollring.Ring takes no keyword arguments");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(arguments, "IIIII:Ring", &options.entries, &options.cq_entries, &options.flags,
+                          &options.backend, &options.busy_poll_us))
+        return -1;
+    if (self->ring) {
+        PyErr_SetString(PyExc_ValueError, "the ring is open already");
+        return -1;
+    }
+    int error = pollring_open(&self->ring, &options);
+    if (error)
+        pollring_python_raise(error, "Ring", -1);
+    return error ? -1 : 0;
+}
+
+/* The core first, so that no event can name a poll that goes; then the polls, whose finalisers may do anything. */
+static void close_ring(struct ring_object *self) {
+    struct pollring *ring = self->ring;
+    self->ring = NULL;
+    pollring_close(ring);
+    while (self->kept)
+        pollring_python_release(self->kept);
+}
+
+static int ring_traverse(PyObject *object, visitproc visit, void *arg) {
+    for (struct poll_object *poll = ((struct ring_object *)object)->kept; poll; poll = poll->next_kept)
+        Py_VISIT(poll);
+    return 0;
+}
+
+static int ring_clear(PyObject *object) {
+    close_ring((struct ring_object *)object);
+    return 0;
+}
+
+static void ring_dealloc(PyObject *object) {
+    struct ring_object *self = (struct ring_object *)object;
+    PyObject_GC_UnTrack(self);
+    if (self->weak_references)
+        PyObject_ClearWeakRefs(object);
+    close_ring(self);
+    Py_TYPE(self)->tp_free(object);
+}
+
+PyDoc_STRVAR(close_doc,
+             "close()\n--\n\n"
+             "Ends every poll and releases its file before it returns. Harmless on a closed ring.\n\n"
+             "In a forked child it releases the child's memory only. From another thread than the ring's owner "
+             "only\nafter that has ended.");
+
+static PyObject *ring_close(PyObject *object, PyObject *unused) {
+    struct ring_object *self = (struct ring_object *)object;
+    (void)unused;
+    if (!self->ring)
+        Py_RETURN_NONE;
+    if (pollring_check(self->ring) == -EEXIST && !pollring_orphaned(self->ring)) {
+        pollring_python_raise(-EEXIST, "close", -1);
+        return NULL;
+    }
+    close_ring(self);
+    Py_RETURN_NONE;
+}
+
+/* ---- the batch ---- */
+
+/* Appends (poll, events). The poll's own reference is taken before anything is allocated. */
+static int append(PyObject *batch, const struct pollring_event *event) {
+    struct poll_object *poll = event->owner;
+    Py_INCREF(poll);
+    PyObject *events = pollring_python_events(event->result, event->more);
+    PyObject *pair = events ? PyTuple_New(2) : NULL;
+    if (!pair) {
+        Py_XDECREF(events);
+        Py_DECREF(poll);
+        return -1;
+    }
+    PyTuple_SET_ITEM(pair, 0, (PyObject *)poll);
+    PyTuple_SET_ITEM(pair, 1, events);
+    int failed = PyList_Append(batch, pair);
+    if (!event->more && !failed)
+        pollring_python_release(poll); /* that was its last */
+    Py_DECREF(pair);
+    return failed;
+}
+
+/* Takes what is there, into a new list. -1 with an error; else how many. */
+static Py_ssize_t fill(struct ring_object *self, PyObject *batch, Py_ssize_t max) {
+    struct pollring_event event;
+    Py_ssize_t count = 0;
+    while (self->ring && (!max || count < max)) {
+        int taken = pollring_take(self->ring, NULL, &event);
+        if (taken < 0)
+            pollring_python_raise(taken, "wait", -1);
+        if (taken < 0 || (taken && append(batch, &event)))
+            return -1;
+        if (!taken)
+            break;
+        count++;
+    }
+    return count;
+}
+
+/* Waits without the GIL. 0, or -1 with an error. */
+static int sleep_for_events(struct ring_object *self, struct timeout *timeout) {
+    struct pollring *ring = self->ring;
+    for (;;) {
+        int error;
+        Py_BEGIN_ALLOW_THREADS;
+        error = pollring_inbox_collect(ring, NULL, timeout->endless ? NULL : &timeout->timespec);
+        Py_END_ALLOW_THREADS;
+        if (error != -EINTR) {
+            if (error)
+                pollring_python_raise(error, "wait", -1);
+            return error ? -1 : 0;
+        }
+        if (PyErr_CheckSignals())
+            return -1;
+        ring = pollring_python_ring((PyObject *)self); /* a signal's handler may have closed it */
+        if (!ring)
+            return -1;
+        pollring_python_timeout_again(timeout);
+    }
+}
+
+static int wait_into(struct ring_object *self, PyObject *batch, struct timeout *timeout, Py_ssize_t max) {
+    static const struct timespec zero;
+    struct pollring *ring = pollring_python_ring((PyObject *)self);
+    if (!ring)
+        return -1;
+    int error = pollring_inbox_collect(ring, NULL, &zero); /* first a look: nothing to give up the GIL for */
+    if (error)
+        pollring_python_raise(error, "wait", -1);
+    Py_ssize_t count = error ? -1 : fill(self, batch, max);
+    if (count || timeout->zero || !self->ring)
+        return count < 0 ? -1 : 0;
+    return sleep_for_events(self, timeout) || fill(self, batch, max) < 0 ? -1 : 0;
+}
+
+PyDoc_STRVAR(
+    wait_doc,
+    "wait(timeout=None, max_events=0)\n--\n\n"
+    "Collects everything that is pending, and waits at most timeout seconds (None: for ever) where nothing is.\n\n"
+    "Returns a list of (Poll, Events), at most max_events long if that isn't 0; [] at the timeout or after wake().\n"
+    "Negative Events are an errno: -ECANCELED for a poll that was removed. Other threads run meanwhile.");
+
+static PyObject *ring_wait(PyObject *object, PyObject *arguments, PyObject *keywords) {
+    static char *names[] = {"timeout", "max_events", NULL};
+    PyObject *seconds = Py_None;
+    Py_ssize_t max = 0;
+    struct timeout timeout;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|On:wait", names, &seconds, &max) ||
+        pollring_python_timeout(seconds, &timeout))
+        return NULL;
+    if (max < 0) {
+        PyErr_Format(PyExc_ValueError, "max_events %zd is negative: 0 is without a limit", max);
+        return NULL;
+    }
+    PyObject *batch = PyList_New(0);
+    if (batch && wait_into((struct ring_object *)object, batch, &timeout, max))
+        Py_CLEAR(batch);
+    return batch;
+}
+
+static PyObject *ring_closed(PyObject *object, void *unused) {
+    (void)unused;
+    return PyBool_FromLong(!((struct ring_object *)object)->ring);
+}
+
+static PyMethodDef ring_methods[] = {
+    {"wait", (PyCFunction)(void (*)(void))ring_wait, METH_VARARGS | METH_KEYWORDS, wait_doc},
+    {"close", ring_close, METH_NOARGS, close_doc},
+    {0},
+};
+
+static PyGetSetDef ring_fields[] = {
+    {"closed", ring_closed, NULL, "Whether close() was called.", NULL},
+    {0},
+};
+
+PyTypeObject pollring_python_ring_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "pollring._pollring.Ring",
+    .tp_basicsize = sizeof(struct ring_object),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "The C half of pollring.Ring.",
+    .tp_new = PyType_GenericNew,
+    .tp_init = ring_init,
+    .tp_dealloc = ring_dealloc,
+    .tp_traverse = ring_traverse,
+    .tp_clear = ring_clear,
+    .tp_weaklistoffset = offsetof(struct ring_object, weak_references),
+    .tp_methods = ring_methods,
+    .tp_getset = ring_fields,
+};
+
+static int add_type(PyObject *module, const char *name, PyTypeObject *type) {
+    if (PyType_Ready(type))
+        return -1;
+    Py_INCREF(type);
+    if (!PyModule_AddObject(module, name, (PyObject *)type))
+        return 0;
+    Py_DECREF(type);
+    return -1;
+}
+
+int pollring_python_add_types(PyObject *module) {
+    return add_type(module, "Ring", &pollring_python_ring_type) || add_type(module, "Poll", &pollring_python_poll_type)
+               ? -1
+               : 0;
+}

@@ -1,0 +1,574 @@
+/*
+ * Events: from the completion queue to whoever asked. This is the hot path, and where the kernel's rules are kept.
+ *
+ * Some facts about multishot POLL_ADD that the code below relies on:
+ * - A completion without F_MORE is the request's last. Besides cancellation and errors there are two more ways to get
+ *   one: the completion queue was full when the file became ready (then the poll has to be armed again), and the file
+ *   is none that can be polled (a regular file, /dev/null: then arming again would spin). They look alike; epoll_ctl
+ *   tells them apart.
+ * - After a hangup F_MORE is still set, and nothing more comes: it has to be cancelled, or a reader waits for ever.
+ * - A poll that was ended by overflow must not be armed again before its reader has read: arming is level-triggered,
+ * the completion would come at once, and end it again. So that happens when its event is taken, and the request goes
+ * out with the next collect; the enters that only complete a batch send no arming.
+ * - With DEFER_TASKRUN the kernel runs a limited number of work items an enter. That more is pending shows in the
+ * ring's flags (kernel_has_work), so a batch is complete when those are clear.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What POLL_ADD reports without being asked. */
+#define UNASKED (POLLERR | POLLHUP | POLLNVAL | POLLRDHUP)
+#define RAW (POLLRING_NO_REARM | POLLRING_KEEP_HANGUP)
+
+/* ---- queues: events whose taker didn't ask yet ---- */
+
+static int grow_nodes(struct pollring *ring) {
+    uint32_t count = ring->node_count ? 2 * ring->node_count : 64;
+    struct queued_event *nodes = realloc(ring->nodes, count * sizeof *nodes);
+    if (!nodes)
+        return -ENOMEM;
+    ring->nodes = nodes;
+    for (uint32_t i = ring->node_count ? ring->node_count : 1; i < count; i++) {
+        nodes[i].next = ring->free_node;
+        ring->free_node = i;
+    }
+    ring->node_count = count;
+    return 0;
+}
+
+/* Makes sure that one event can be queued: called before a completion is consumed, so that none is lost. */
+int events_reserve(struct pollring *ring) {
+    return likely(ring->free_node) ? 0 : grow_nodes(ring);
+}
+
+/* A poll's queue is full: the event becomes part of the one before, unless one of the two says more than a mask. */
+static bool merge(struct pollring *ring, struct pollring_poll *poll, const struct pollring_event *event) {
+    struct queued_event *newest = &ring->nodes[poll->last_event];
+    uint32_t length = newest->sequence - ring->nodes[newest->next_of_poll].sequence + 1;
+    if (length < ring->cq.entries || !event->more || !newest->more || event->result < 0 || newest->result < 0)
+        return false;
+    newest->result |= event->result;
+    ring->stats.merged++;
+    return true;
+}
+
+void events_queue(struct pollring *ring, const struct pollring_event *event) {
+    struct pollring_poll *poll = event->poll;
+    struct pollring_inbox *inbox = poll->inbox;
+    if (poll->last_event && merge(ring, poll, event))
+        return;
+    uint32_t index = ring->free_node;
+    struct queued_event *node = &ring->nodes[index];
+    ring->free_node = node->next;
+    *node = (struct queued_event){.poll = slot_of(poll),
+                                  .result = event->result,
+                                  .more = event->more,
+                                  .next_of_poll = index,
+                                  .previous = inbox->last};
+    if (poll->last_event) {
+        struct queued_event *newest = &ring->nodes[poll->last_event];
+        node->sequence = newest->sequence + 1;
+        node->next_of_poll = newest->next_of_poll;
+        newest->next_of_poll = index;
+    }
+    poll->last_event = index;
+    if (inbox->last)
+        ring->nodes[inbox->last].next = index;
+    else
+        inbox->first = index;
+    inbox->last = index;
+    ring->queued++;
+    ring_signal_host(ring);
+}
+
+/* Takes a poll's oldest event out of both lists. */
+static void unqueue(struct pollring *ring, struct pollring_poll *poll, struct pollring_event *event) {
+    struct queued_event *newest = &ring->nodes[poll->last_event];
+    uint32_t index = newest->next_of_poll;
+    struct queued_event *node = &ring->nodes[index];
+    struct pollring_inbox *inbox = poll->inbox;
+    *event = (struct pollring_event){.poll = poll, .owner = poll->owner, .result = node->result, .more = node->more};
+    newest->next_of_poll = node->next_of_poll;
+    if (index == poll->last_event)
+        poll->last_event = 0;
+    *(node->previous ? &ring->nodes[node->previous].next : &inbox->first) = node->next;
+    *(node->next ? &ring->nodes[node->next].previous : &inbox->last) = node->previous;
+    node->next = ring->free_node;
+    ring->free_node = index;
+    ring->queued--;
+}
+
+void events_drop(struct pollring *ring, struct pollring_poll *poll) {
+    struct pollring_event event;
+    while (poll->last_event)
+        unqueue(ring, poll, &event);
+}
+
+/* ---- from completion to event ---- */
+
+static inline const struct completion *first_completion(const struct pollring *ring) {
+    unsigned head = atomic_load_explicit(ring->cq.head, memory_order_relaxed);
+    if (head == atomic_load_explicit(ring->cq.tail, memory_order_acquire))
+        return NULL;
+    return &ring->cq.completions[head & ring->cq.mask];
+}
+
+/* Frees its place for the kernel: copy what you need of it before. */
+static inline void consume(struct pollring *ring) {
+    unsigned head = atomic_load_explicit(ring->cq.head, memory_order_relaxed);
+    atomic_store_explicit(ring->cq.head, head + 1, memory_order_release);
+}
+
+static bool is_pipe(int fd) {
+    struct stat status;
+    return fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode);
+}
+
+static bool is_hangup(const struct pollring_poll *poll, uint32_t mask) {
+    if (poll->flags & POLLRING_KEEP_HANGUP)
+        return false;
+    return mask & POLLHUP || (mask & POLLRDHUP && !(poll->events & POLLOUT)) || (mask & POLLERR && is_pipe(poll->fd));
+}
+
+/* Whether the kernel polls this file at all: epoll refuses the others with EPERM. */
+static bool is_pollable(struct pollring_poll *poll) {
+    if (poll->marks & MARK_POLLABLE)
+        return true;
+    int scratch = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event nothing = {.events = 0};
+    bool refused = scratch >= 0 && epoll_ctl(scratch, EPOLL_CTL_ADD, poll->fd, &nothing) < 0 && errno == EPERM;
+    if (scratch >= 0)
+        close(scratch);
+    if (!refused)
+        poll->marks |= MARK_POLLABLE;
+    return !refused;
+}
+
+/* The bits that the poll's user hears of. */
+static inline uint32_t wanted_bits(const struct pollring_poll *poll, int result) {
+    return (poll->flags & RAW) == RAW ? (uint32_t)result : (uint32_t)result & (poll->events | UNASKED);
+}
+
+static bool nothing_wanted(struct pollring *ring) {
+    ring->stats.dropped++;
+    return false;
+}
+
+/* A request's last completion that is no error: finds out why, and ends the poll or lets it be armed again. */
+static bool admit_last(struct pollring *ring, struct pollring_poll *poll, struct pollring_event *event) {
+    event->more = false;
+    if (poll->flags & POLLRING_ONESHOT && event->result) {
+        poll_end(ring, poll, POLLRING_END_ONESHOT);
+    } else if (!(poll->flags & POLLRING_ONESHOT) && !is_pollable(poll)) {
+        poll_end(ring, poll, POLLRING_END_UNPOLLABLE);
+    } else if (poll->flags & POLLRING_NO_REARM) {
+        poll_end(ring, poll, POLLRING_END_OVERFLOW);
+    } else if (is_hangup(poll, (uint32_t)event->result)) {
+        poll_end(ring, poll, POLLRING_END_HANGUP);
+    } else {
+        ring->stats.rearmed++;
+        if (!event->result) { /* none of its bits is asked for any more, so nobody will take it */
+            poll_set_pending(ring, poll);
+            return nothing_wanted(ring);
+        }
+        poll->state = POLL_CUT;
+        event->more = true;
+    }
+    return true;
+}
+
+static bool admit_unusual(struct pollring *ring, struct pollring_poll *poll, bool more, struct pollring_event *event) {
+    if (event->result < 0) {
+        event->more = false;
+        poll_end(ring, poll, event->result == -ECANCELED ? POLLRING_END_REMOVED : POLLRING_END_ERROR);
+        return true;
+    }
+    event->result = (int)wanted_bits(poll, event->result);
+    if (!more)
+        return admit_last(ring, poll, event);
+    poll->marks |= MARK_POLLABLE;
+    if (!event->result)
+        return nothing_wanted(ring);
+    event->more = !is_hangup(poll, (uint32_t)event->result);
+    if (!event->more) {
+        ring->backend->cancel(ring, poll);
+        poll_end(ring, poll, POLLRING_END_HANGUP);
+    }
+    return true;
+}
+
+/* A completion that is no armed poll's: of the waker, of an update or a removal, or of a poll that is gone. */
+static void admit_other(struct pollring *ring, struct completion completion) {
+    struct pollring_poll *poll = poll_of(ring, (uint32_t)completion.user_data);
+    bool current = poll->user_data == (completion.user_data & ~KIND_MASK);
+    switch (completion.user_data & KIND_MASK) {
+    case KIND_WAKER:
+        if (current && completion.res > 0 && !(completion.flags & COMPLETION_MORE)) /* overflow; else it is broken */
+            poll_set_pending(ring, poll);
+        ring_drain_waker(ring);
+        break;
+    case KIND_UPDATE: /* -EALREADY: an event was in flight, it comes, and the update is lost */
+        if (current && completion.res == -EALREADY && poll->state == POLL_ARMED)
+            pollring_poll_recheck(poll);
+        break;
+    case KIND_POLL:
+        ring->stats.dropped += completion.res != -ECANCELED;
+        break;
+    }
+}
+
+/* Consumes the first completion. Whether it made an event to hand out. */
+static inline bool admit(struct pollring *ring, const struct completion *first, struct pollring_event *event) {
+    struct completion completion = *first;
+    struct pollring_poll *poll = poll_of(ring, (uint32_t)completion.user_data);
+    consume(ring);
+    if (unlikely(poll->user_data != completion.user_data)) {
+        admit_other(ring, completion);
+        return false;
+    }
+    bool more = completion.flags & COMPLETION_MORE;
+    *event = (struct pollring_event){.poll = poll, .owner = poll->owner, .result = completion.res, .more = more};
+    /* Only bits that were asked for, none of a hangup, and more to come: nearly every event is that. (A negative
+       result has bits that nobody asks for.) */
+    if (likely(more && completion.res &&
+               !((uint32_t)completion.res & (~poll->events | POLLHUP | POLLRDHUP | POLLERR)))) {
+        if (unlikely(!(poll->marks & MARK_POLLABLE)))
+            poll->marks |= MARK_POLLABLE;
+        return true;
+    }
+    return admit_unusual(ring, poll, more, event);
+}
+
+/* Whether admit() would make an event of it. */
+static bool is_event(const struct pollring *ring, const struct completion *completion) {
+    const struct pollring_poll *poll = poll_of(ring, (uint32_t)completion->user_data);
+    return poll->user_data == completion->user_data && (completion->res < 0 || wanted_bits(poll, completion->res));
+}
+
+/* An event leaves for its user. */
+static inline void hand_out(struct pollring *ring, struct pollring_poll *poll) {
+    ring->stats.events++;
+    if (unlikely(poll->state == POLL_CUT) && !poll->last_event)
+        poll_set_pending(ring, poll);
+}
+
+/* ---- requests ---- */
+
+/* Hands what is pending to the backend, without submitting it. */
+int events_flush(struct pollring *ring) {
+    struct pollring_poll *waker = poll_of(ring, 0);
+    if (waker->state == POLL_PENDING) {
+        int error = ring->backend->arm(ring, waker, waker->user_data | KIND_WAKER);
+        if (error)
+            return error;
+        waker->state = POLL_ARMED;
+    }
+    while (ring->first_pending) {
+        struct pollring_poll *poll = poll_of(ring, ring->first_pending);
+        int error = poll->state == POLL_PENDING ? ring->backend->arm(ring, poll, poll->user_data)
+                                                : ring->backend->update(ring, poll);
+        if (error)
+            return error;
+        poll->state = POLL_ARMED;
+        poll->marks &= (uint8_t)~MARK_UPDATE;
+        poll_unlist(ring, poll);
+    }
+    return 0;
+}
+
+/* Submits what is queued and returns when it has taken effect. Kernel rule: with DEFER_TASKRUN a cancelled poll holds
+   its file until an enter has run the work that the cancel left. */
+int events_reach_kernel(struct pollring *ring) {
+    int error;
+    do
+        error = ring->backend->enter(ring, false, NULL);
+    while (!error && (ring->backend->unsubmitted(ring) ||
+                      atomic_load_explicit(ring->cq.flags, memory_order_acquire) & ring->cq.task));
+    return error;
+}
+
+int pollring_submit(struct pollring *ring) {
+    int error = ring_check_to_enter(ring);
+    if (!error)
+        error = events_flush(ring);
+    if (!error && ring->backend->unsubmitted(ring))
+        error = ring->backend->submit(ring);
+    ring_settle_host(ring);
+    return error;
+}
+
+/* ---- collecting ---- */
+
+/* Who is waited for: a poll, or an inbox, or anybody. */
+struct target {
+    struct pollring_inbox *inbox;
+    struct pollring_poll *poll;
+};
+
+/* Whether an event for the target is there. Queues those of others that stand before it. 1, 0, -ENOMEM. */
+static int is_ready(struct pollring *ring, struct target target) {
+    if (target.poll ? target.poll->last_event || !poll_is_active(target.poll)
+                    : (target.inbox ? target.inbox->first : ring->queued))
+        return 1;
+    const struct completion *completion;
+    while ((completion = first_completion(ring))) {
+        struct pollring_poll *poll = poll_of(ring, (uint32_t)completion->user_data);
+        struct pollring_event event;
+        if (is_event(ring, completion) &&
+            (target.poll ? poll == target.poll : !target.inbox || poll->inbox == target.inbox))
+            return 1;
+        if (events_reserve(ring))
+            return -ENOMEM;
+        if (admit(ring, completion, &event))
+            events_queue(ring, &event);
+    }
+    return 0;
+}
+
+static struct timespec time_until(struct timespec deadline) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    struct timespec left = {deadline.tv_sec - now.tv_sec, deadline.tv_nsec - now.tv_nsec};
+    if (left.tv_nsec < 0) {
+        left.tv_sec--;
+        left.tv_nsec += 1000000000;
+    }
+    return left.tv_sec < 0 ? (struct timespec){0, 0} : left;
+}
+
+static struct timespec deadline_of(struct timespec timeout) {
+    const time_t furthest = 1 << 30; /* 34 years: only so that the sum doesn't overflow */
+    struct timespec deadline;
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    deadline.tv_sec += timeout.tv_sec < furthest ? timeout.tv_sec : furthest;
+    deadline.tv_nsec += timeout.tv_nsec;
+    if (deadline.tv_nsec >= 1000000000) {
+        deadline.tv_sec++;
+        deadline.tv_nsec -= 1000000000;
+    }
+    return deadline;
+}
+
+static int sleep_for_completion(struct pollring *ring, const struct timespec *deadline) {
+    struct timespec left;
+    if (deadline) {
+        left = time_until(*deadline);
+        if (!left.tv_sec && !left.tv_nsec)
+            return -ETIME;
+    }
+    atomic_store_explicit(&ring->inside, true, memory_order_relaxed);
+    int error = ring->backend->enter(ring, true, deadline ? &left : NULL);
+    atomic_store_explicit(&ring->inside, false, memory_order_relaxed);
+    return error;
+}
+
+static bool is_timeout(const struct timespec *timeout) {
+    return !timeout || (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < 1000000000);
+}
+
+/*
+ * Submits, and waits until an event for the target is there. 0: it is; -ETIME: timeout or woken; -EINTR; -errno. Enters
+ * the kernel only where that has a point: something to submit, something to collect, or nothing left but to sleep.
+ */
+static int collect(struct pollring *ring, struct target target, const struct timespec *timeout) {
+    bool sleepy = !timeout || timeout->tv_sec || timeout->tv_nsec, look = ring->cq.blind;
+    struct timespec deadline;
+    int found, error = 0;
+
+    if (!is_timeout(timeout))
+        return -EINVAL;
+    if (timeout && sleepy)
+        deadline = deadline_of(*timeout);
+    polls_reuse_freed(ring);
+    ring->batch_end = atomic_load_explicit(ring->cq.head, memory_order_relaxed) + ring->cq.entries + ring->active;
+    for (;;) {
+        if (unlikely(atomic_load_explicit(&ring->freed_elsewhere, memory_order_acquire)))
+            polls_free_elsewhere(ring);
+        events_flush(ring); /* what the kernel doesn't take now stays pending, and the enter says why */
+        found = is_ready(ring, target);
+        if (found < 0)
+            return found;
+        bool stay_awake = found || error || ring->woken || !sleepy;
+        bool work = !found && (look || kernel_has_work(ring));
+        if (stay_awake && !work && !ring->backend->unsubmitted(ring))
+            break;
+        int entered = stay_awake || work ? ring->backend->enter(ring, false, NULL)
+                                         : sleep_for_completion(ring, timeout ? &deadline : NULL);
+        look = false;
+        error = entered ? entered : error;
+        if (error && error != -ETIME && error != -EINTR)
+            break;
+    }
+    if (sleepy) /* a mere look leaves the wake-up to a wait that would sleep */
+        ring->woken = false;
+    return found ? 0 : error ? error : -ETIME;
+}
+
+/* Takes from an inbox: what is queued first, then straight from the completion queue, then what is left in the kernel.
+ */
+static inline int take(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *event) {
+    if (unlikely(atomic_load_explicit(&ring->freed_elsewhere, memory_order_acquire)))
+        polls_free_elsewhere(ring);
+    if (unlikely(inbox->first)) {
+        struct pollring_poll *poll = poll_of(ring, ring->nodes[inbox->first].poll);
+        unqueue(ring, poll, event);
+        hand_out(ring, poll);
+        return 1;
+    }
+    for (;;) {
+        const struct completion *completion = first_completion(ring);
+        if (!completion) {
+            unsigned head = atomic_load_explicit(ring->cq.head, memory_order_relaxed);
+            if (!kernel_has_work(ring) || (int)(ring->batch_end - head) <= 0)
+                return 0;
+            int error = ring->backend->enter(ring, false, NULL);
+            if (error)
+                return error;
+            continue;
+        }
+        if (events_reserve(ring))
+            return -ENOMEM;
+        if (!admit(ring, completion, event))
+            continue;
+        if (likely(event->poll->inbox == inbox)) {
+            hand_out(ring, event->poll);
+            return 1;
+        }
+        events_queue(ring, event);
+    }
+}
+
+/* As take(), from one poll: 1, or 0 where it has none in the queue and the completion queue. */
+static int take_of(struct pollring *ring, struct pollring_poll *poll, struct pollring_event *event) {
+    const struct completion *completion;
+    if (poll->last_event) {
+        unqueue(ring, poll, event);
+        hand_out(ring, poll);
+        return 1;
+    }
+    while ((completion = first_completion(ring))) {
+        if (events_reserve(ring))
+            return -ENOMEM;
+        if (!admit(ring, completion, event))
+            continue;
+        if (event->poll == poll) {
+            hand_out(ring, poll);
+            return 1;
+        }
+        events_queue(ring, event);
+    }
+    return 0;
+}
+
+/* After a batch: the cancels of polls that ended by hangup go out, so that closing their files has its effect. */
+static int finish_batch(struct pollring *ring) {
+    int error = ring->backend->unsubmitted(ring) ? events_reach_kernel(ring) : 0;
+    ring_settle_host(ring);
+    return error;
+}
+
+int pollring_wait(struct pollring *ring, struct pollring_event *events, unsigned max, const struct timespec *timeout) {
+    int error = ring_check_to_enter(ring);
+    if (error)
+        return error;
+    if (!events || !max || max > INT32_MAX)
+        return -EINVAL;
+    error = collect(ring, (struct target){.inbox = &ring->inbox}, timeout);
+    unsigned count = 0;
+    while (!error && count < max) {
+        int taken = take(ring, &ring->inbox, &events[count]);
+        if (taken == 1)
+            count++;
+        else if (taken == 0)
+            break;
+        else
+            error = taken;
+    }
+    finish_batch(ring);
+    return count ? (int)count : error == -ETIME ? 0 : error;
+}
+
+int pollring_take(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *event) {
+    int error = ring->closed ? -ESHUTDOWN : ring_check_to_enter(ring);
+    if (error)
+        return error;
+    if (!event || (inbox && inbox->ring != ring))
+        return -EINVAL;
+    int taken = take(ring, inbox ? inbox : &ring->inbox, event);
+    if (likely(taken))
+        return taken;
+    return finish_batch(ring);
+}
+
+static int collect_to_take(struct pollring *ring, struct pollring_inbox *inbox, const struct timespec *timeout) {
+    int error = ring->closed ? -ESHUTDOWN : ring_check_to_enter(ring);
+    if (error)
+        return error;
+    error = collect(ring, (struct target){.inbox = inbox}, timeout);
+    ring_settle_host(ring);
+    return error == -ETIME ? 0 : error;
+}
+
+int pollring_collect(struct pollring *ring, const struct timespec *timeout) {
+    return collect_to_take(ring, NULL, timeout);
+}
+
+int pollring_inbox_collect(struct pollring *ring, struct pollring_inbox *inbox, const struct timespec *timeout) {
+    return collect_to_take(ring, inbox ? inbox : &ring->inbox, timeout);
+}
+
+int pollring_next(struct pollring_poll *poll, struct pollring_event *event, const struct timespec *timeout) {
+    struct pollring *ring = poll->ring;
+    int error = ring->closed ? 0 : ring_check_to_enter(ring);
+    if (error || ring->closed)
+        return error;
+    error = collect(ring, (struct target){.poll = poll}, timeout);
+    int taken = error ? error : take_of(ring, poll, event);
+    finish_batch(ring);
+    bool removed = taken == 1 && event->result == -ECANCELED && !event->more;
+    return removed ? 0 : taken;
+}
+
+/* ---- inboxes ---- */
+
+struct pollring_inbox *pollring_inbox_open(struct pollring *ring) {
+    struct pollring_inbox *inbox = ring_check(ring) ? NULL : calloc(1, sizeof *inbox);
+    if (!inbox)
+        return NULL;
+    inbox->ring = ring;
+    atomic_fetch_add_explicit(&ring->references, 1, memory_order_relaxed);
+    return inbox;
+}
+
+void pollring_inbox_close(struct pollring_inbox *inbox) {
+    if (!inbox)
+        return;
+    struct pollring *ring = inbox->ring;
+    int error = ring->closed ? -ESHUTDOWN : ring_check(ring);
+    if (error == -EEXIST) /* leaking it is better than polls that point nowhere */
+        return;
+    if (!error) {
+        polls_end(ring, inbox);
+        finish_batch(ring);
+    }
+    free(inbox);
+    ring_unreference(ring);
+}
+
+bool pollring_pending(const struct pollring *ring) {
+    return ring->first_pending || poll_of(ring, 0)->state == POLL_PENDING || ring->queued || !cq_is_empty(ring) ||
+           kernel_has_work(ring) || ring->backend->unsubmitted(ring);
+}
+
+/* Before the completion queue goes: what is in it is queued. */
+void events_queue_visible(struct pollring *ring) {
+    const struct completion *completion;
+    struct pollring_event event;
+    while ((completion = first_completion(ring)) && !events_reserve(ring))
+        if (admit(ring, completion, &event))
+            events_queue(ring, &event);
+}

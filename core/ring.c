@@ -1,0 +1,303 @@
+/*
+ * The ring as its user holds it: opening, closing, whose it is, waking, and the fd that a host's loop watches.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { DEFAULT_ENTRIES = 256, DEFAULT_CQ_ENTRIES = 4096, MAX_ENTRIES = 32768, MAX_CQ_ENTRIES = 65536 };
+enum { MAX_BUSY_POLL_US = 1000000 };
+
+#define SETUP_FLAGS (POLLRING_SETUP_DEFER_TASKRUN | POLLRING_SETUP_COOP_TASKRUN | POLLRING_SETUP_PLAIN)
+#define RING_FLAGS (POLLRING_SEALED | POLLRING_PINNED | SETUP_FLAGS)
+
+/* ---- whose it is ---- */
+
+_Thread_local pid_t this_thread_cache;
+
+/* The kernel's number of a thread, and not an address: addresses come back with the next thread. */
+pid_t this_thread_slowly(void) {
+    return this_thread_cache = (pid_t)syscall(SYS_gettid);
+}
+
+int ring_check_slowly(const struct pollring *ring) {
+    if (!ring->guard->alive)
+        return -EOWNERDEAD;
+    return ring->guard->owner ? -EEXIST : 0;
+}
+
+int ring_take_ownership(struct pollring *ring) {
+    int error = ring_check_slowly(ring);
+    if (!error)
+        error = ring->backend->start(ring);
+    if (!error)
+        ring->guard->owner = this_thread();
+    return error;
+}
+
+int pollring_check(const struct pollring *ring) {
+    return ring_check(ring);
+}
+
+bool pollring_orphaned(const struct pollring *ring) {
+    pid_t owner = ring->guard->owner;
+    return owner && owner != this_thread() && syscall(SYS_tgkill, getpid(), owner, 0) < 0 && errno == ESRCH;
+}
+
+int pollring_adopt(struct pollring *ring) {
+    pid_t owner = ring->guard->owner;
+    if (!ring->guard->alive)
+        return -EOWNERDEAD;
+    if (owner == this_thread() || !owner)
+        return ring_check_to_enter(ring);
+    if (atomic_load(&ring->inside) || (ring->flags & POLLRING_PINNED && !pollring_orphaned(ring)))
+        return -EBUSY;
+    events_queue_visible(ring);
+    int error = ring->backend->reopen(ring);
+    if (error)
+        return error;
+    ring->guard->owner = this_thread();
+    for (uint32_t slot = 0; slot < ring->slots; slot++)
+        if (poll_of(ring, slot)->state == POLL_ARMED)
+            poll_set_pending(ring, poll_of(ring, slot));
+    if (ring->host_fd >= 0)
+        error = ring->backend->nest(ring, ring->host_fd, ring->host_event_fd);
+    ring_signal_host(ring);
+    return error;
+}
+
+/* ---- opening and closing ---- */
+
+static struct guard *guard_open(void) {
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    struct guard *guard = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (guard == MAP_FAILED)
+        return NULL;
+    if (madvise(guard, size, MADV_WIPEONFORK)) {
+        munmap(guard, size);
+        return NULL;
+    }
+    guard->alive = true;
+    return guard;
+}
+
+static void guard_close(struct guard *guard) {
+    if (guard)
+        munmap(guard, (size_t)sysconf(_SC_PAGESIZE));
+}
+
+static void free_ring(struct pollring *ring) {
+    polls_free(ring);
+    free(ring->nodes);
+    guard_close(ring->guard);
+    free(ring);
+}
+
+void ring_unreference(struct pollring *ring) {
+    if (atomic_fetch_sub_explicit(&ring->references, 1, memory_order_acq_rel) == 1)
+        free_ring(ring);
+}
+
+static int check_options(const struct pollring_options *options) {
+    unsigned setup = options->flags & SETUP_FLAGS;
+    if (options->flags & ~RING_FLAGS || setup & (setup - 1) || options->backend > POLLRING_EPOLL ||
+        options->entries > MAX_ENTRIES || options->cq_entries > MAX_CQ_ENTRIES ||
+        options->busy_poll_us > MAX_BUSY_POLL_US || options->reserved[0] || options->reserved[1] ||
+        options->reserved[2])
+        return -EINVAL;
+    return options->backend == POLLRING_EPOLL ? -EOPNOTSUPP : 0;
+}
+
+static int open_backend(struct pollring *ring, const struct pollring_options *options) {
+    unsigned entries = options->entries ? options->entries : DEFAULT_ENTRIES;
+    unsigned cq_entries = options->cq_entries;
+    if (!cq_entries)
+        cq_entries = 2 * entries > DEFAULT_CQ_ENTRIES ? 2 * entries : DEFAULT_CQ_ENTRIES;
+    else if (entries > cq_entries) /* the kernel wants it so; a small submission queue only submits more often */
+        entries = cq_entries;
+    ring->backend = &uring_backend;
+    return ring->backend->open(ring, entries, cq_entries);
+}
+
+static int open_ring(struct pollring *ring, const struct pollring_options *options) {
+    ring->host_fd = ring->host_event_fd = -1;
+    ring->references = 1;
+    ring->inbox.ring = ring;
+    ring->flags = options->flags;
+    ring->busy_poll_us = options->busy_poll_us;
+    ring->guard = guard_open();
+    if (!ring->guard)
+        return -ENOMEM;
+    ring->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (ring->wake_fd < 0)
+        return -errno;
+    int error = polls_open(ring);
+    if (!error)
+        error = open_backend(ring, options);
+    if (error)
+        close(ring->wake_fd);
+    return error;
+}
+
+int pollring_open(struct pollring **ring, const struct pollring_options *options) {
+    static const struct pollring_options defaults;
+    options = options ? options : &defaults;
+    int error = ring ? check_options(options) : -EINVAL;
+    if (error)
+        return error;
+    struct pollring *opened = calloc(1, sizeof *opened);
+    if (!opened)
+        return -ENOMEM;
+    this_thread_slowly(); /* a forked child's main thread has its parent's number cached */
+    error = open_ring(opened, options);
+    if (error)
+        free_ring(opened);
+    else
+        *ring = opened;
+    return error;
+}
+
+/* From here on nobody else comes in: not those that free polls, and not after those that are inside just now. */
+static void shut(struct pollring *ring) {
+    ring->closed = true;
+    polls_free_elsewhere(ring);
+    while (atomic_load(&ring->pokers))
+        sched_yield();
+}
+
+void pollring_close(struct pollring *ring) {
+    if (!ring)
+        return;
+    bool own = ring->guard->owner && ring_check(ring) == 0;
+    polls_end(ring, NULL);
+    if (own)
+        events_reach_kernel(ring);
+    shut(ring);
+    ring->backend->close(ring);
+    close(ring->wake_fd);
+    if (ring->host_fd >= 0) {
+        close(ring->host_fd);
+        close(ring->host_event_fd);
+    }
+    ring_unreference(ring);
+}
+
+/* ---- waking ---- */
+
+/* Async-signal-safe, as write() is. A full counter (EAGAIN) wakes as well. */
+static void poke(int event_fd) {
+    static const uint64_t one = 1;
+    int saved = errno;
+    while (write(event_fd, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+    errno = saved;
+}
+
+void ring_poke(struct pollring *ring) {
+    poke(ring->wake_fd);
+}
+
+int pollring_wake(struct pollring *ring) {
+    if (!ring->guard->alive)
+        return -EOWNERDEAD;
+    if (!atomic_exchange(&ring->wake_asked, true)) /* else the owner hasn't seen the last one yet */
+        ring_poke(ring);
+    return 0;
+}
+
+static void clear(int event_fd) {
+    uint64_t count;
+    while (read(event_fd, &count, sizeof count) < 0 && errno == EINTR)
+        ;
+}
+
+/* The waker's completion came. First read, then ask: a wake between the two shows in either. */
+void ring_drain_waker(struct pollring *ring) {
+    clear(ring->wake_fd);
+    if (atomic_exchange(&ring->wake_asked, false))
+        ring->woken = true;
+}
+
+/* ---- a host's loop ---- */
+
+static int nest(struct pollring *ring) {
+    int event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int epoll_fd = event_fd < 0 ? -1 : epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event readable = {.events = EPOLLIN};
+    int error = epoll_fd < 0 ? -errno : 0;
+    if (!error && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, event_fd, &readable))
+        error = -errno;
+    if (!error)
+        error = ring->backend->nest(ring, epoll_fd, event_fd);
+    if (error) {
+        if (event_fd >= 0)
+            close(event_fd);
+        if (epoll_fd >= 0)
+            close(epoll_fd);
+        return error;
+    }
+    ring->host_fd = epoll_fd;
+    ring->host_event_fd = event_fd;
+    ring_settle_host(ring);
+    return 0;
+}
+
+int pollring_fileno(const struct pollring *constant) {
+    struct pollring *ring = (struct pollring *)constant; /* its address is the user's, its content ours */
+    int error = ring_check(ring);
+    if (!error && ring->host_fd < 0)
+        error = nest(ring);
+    return error ? error : ring->host_fd;
+}
+
+/* There is something to do that the kernel may not know of. */
+void ring_signal_host(struct pollring *ring) {
+    if (likely(ring->host_fd < 0) || ring->host_signalled)
+        return;
+    poke(ring->host_event_fd);
+    ring->host_signalled = true;
+}
+
+/*
+ * Called when the owner is about to go: leaves the host's fd readable exactly if there is something to do. Collecting
+ * has signalled the event fd too, so it is cleared; what comes between that and the look is seen by the look, and what
+ * comes after it signals again.
+ */
+void ring_settle_host(struct pollring *ring) {
+    if (likely(ring->host_fd < 0))
+        return;
+    if (!pollring_pending(ring)) {
+        clear(ring->host_event_fd);
+        ring->host_signalled = false;
+        atomic_thread_fence(memory_order_seq_cst);
+    }
+    if (pollring_pending(ring))
+        ring_signal_host(ring);
+}
+
+/* ---- getters ---- */
+
+const char *pollring_backend(const struct pollring *ring) {
+    return ring->backend->name;
+}
+
+unsigned pollring_active(const struct pollring *ring) {
+    return ring->active;
+}
+
+void pollring_stats(const struct pollring *ring, struct pollring_stats *stats) {
+    *stats = ring->stats;
+    stats->cq_entries = ring->cq.entries;
+    stats->active = ring->active;
+    stats->queued = ring->queued;
+    stats->memory = ring->chunk_count * (POLLS_PER_CHUNK * sizeof(struct pollring_poll) + sizeof *ring->chunks) +
+                    (ring->by_fd_mask + 1) * sizeof *ring->by_fd + ring->node_count * sizeof *ring->nodes;
+}

@@ -1,0 +1,59 @@
+/*
+ * Names for what an event says.
+ */
+#include "internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct bit {
+    uint32_t bit;
+    const char *name;
+} bits[] = {
+    {POLLIN, "POLLIN"},         {POLLPRI, "POLLPRI"},
+    {POLLOUT, "POLLOUT"},       {POLLERR, "POLLERR"},
+    {POLLHUP, "POLLHUP"},       {POLLNVAL, "POLLNVAL"},
+    {POLLRDNORM, "POLLRDNORM"}, {POLLRDBAND, "POLLRDBAND"},
+    {POLLWRNORM, "POLLWRNORM"}, {POLLWRBAND, "POLLWRBAND"},
+    {POLLMSG, "POLLMSG"},       {POLLREMOVE, "POLLREMOVE"},
+    {POLLRDHUP, "POLLRDHUP"},   {EPOLLEXCLUSIVE, "EPOLLEXCLUSIVE"},
+};
+
+/* As snprintf() would append at position. */
+static size_t append(char *buffer, size_t size, size_t position, const char *text) {
+    char *end = position < size ? buffer + position : NULL;
+    return position + (size_t)snprintf(end, end ? size - position : 0, "%s", text);
+}
+
+static size_t append_error(char *buffer, size_t size, int error) {
+    const char *name = strerrorname_np(error);
+    char number[24];
+    if (!name) {
+        snprintf(number, sizeof number, "error %d", error);
+        name = number;
+    }
+    return append(buffer, size, 0, name);
+}
+
+int pollring_strevents(int result, char *buffer, size_t size) {
+    uint32_t rest = (uint32_t)result;
+    size_t length = 0;
+    char number[16];
+    if (size)
+        buffer[0] = '\0';
+    if (result < 0)
+        return (int)append_error(buffer, size, -(result + 1) + 1);
+    for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
+        if (!(rest & bits[i].bit))
+            continue;
+        length = append(buffer, size, length, length ? "|" : "");
+        length = append(buffer, size, length, bits[i].name);
+        rest &= ~bits[i].bit;
+    }
+    if (rest || !length) {
+        snprintf(number, sizeof number, rest ? "0x%x" : "0", rest);
+        length = append(buffer, size, length, length ? "|" : "");
+        length = append(buffer, size, length, number);
+    }
+    return (int)length;
+}

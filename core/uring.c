@@ -1,0 +1,286 @@
+/*
+ * The io_uring backend: the only file that knows liburing.
+ *
+ * The ring is always set up disabled (IORING_SETUP_R_DISABLED) and enabled by the thread that enters first: with
+ * SINGLE_ISSUER the kernel takes the enabling thread as the owner, so a ring can be made in one thread and run in
+ * another. The submission queue's head and tail are moved here and not by io_uring_submit(), because collecting,
+ * submitting and sleeping have to be one system call whose result is told apart: a wait that also submitted returns the
+ * submitted count and hides -ETIME and -EINTR.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <stdlib.h>
+#include <string.h>
+
+_Static_assert(sizeof(struct completion) == sizeof(struct io_uring_cqe), "a completion is a CQE");
+_Static_assert(offsetof(struct completion, res) == offsetof(struct io_uring_cqe, res), "a completion is a CQE");
+_Static_assert(offsetof(struct completion, flags) == offsetof(struct io_uring_cqe, flags), "a completion is a CQE");
+_Static_assert(COMPLETION_MORE == IORING_CQE_F_MORE, "a completion is a CQE");
+
+struct uring {
+    struct io_uring ring;
+    unsigned enter_flags; /* IORING_ENTER_REGISTERED_RING */
+};
+
+static struct uring *uring_of(const struct pollring *ring) {
+    return ring->backend_state;
+}
+
+/* ---- set-up ---- */
+
+static const struct setup {
+    unsigned name, flags;
+} setups[] = {
+    {POLLRING_SETUP_DEFER_TASKRUN, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG},
+    {POLLRING_SETUP_COOP_TASKRUN, IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG},
+    {POLLRING_SETUP_PLAIN, 0},
+};
+
+/* The first set-up that the kernel knows. An unknown flag is -EINVAL; any other errno refuses the rest too. */
+static int set_up(struct io_uring *uring, unsigned asked, unsigned entries, unsigned cq_entries, unsigned *stuck) {
+    int error = -EINVAL;
+    for (size_t i = 0; i < sizeof setups / sizeof *setups && error == -EINVAL; i++) {
+        if (asked && asked != setups[i].name)
+            continue;
+        struct io_uring_params params = {.flags = setups[i].flags | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE,
+                                         .cq_entries = cq_entries};
+        error = io_uring_queue_init_params(entries, uring, &params);
+        *stuck = setups[i].name;
+    }
+    return error;
+}
+
+/* Leaves what pollring uses; through this ring's fd nothing else can be asked of the kernel. */
+static int seal(struct io_uring *uring) {
+    struct io_uring_restriction rules[] = {
+        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_POLL_ADD},
+        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_POLL_REMOVE},
+        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_ASYNC_CANCEL},
+        {.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_CQE_SKIP_SUCCESS},
+        {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_EVENTFD},
+        {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_RING_FDS},
+        {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_UNREGISTER_RING_FDS},
+    };
+    /* Not io_uring_register_restrictions(): some distributions' shared liburing doesn't export it. */
+    return io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules,
+                             sizeof rules / sizeof *rules);
+}
+
+/* The kernel's own queue becomes the ring's. */
+static void show_queue(struct pollring *ring, struct io_uring *uring) {
+    unsigned setup = ring->stats.setup;
+    ring->cq = (struct completion_queue){.head = (_Atomic unsigned *)uring->cq.khead,
+                                         .tail = (_Atomic unsigned *)uring->cq.ktail,
+                                         .completions = (const struct completion *)uring->cq.cqes,
+                                         .mask = *uring->cq.kring_mask,
+                                         .entries = *uring->cq.kring_entries,
+                                         .flags = (_Atomic unsigned *)uring->sq.kflags,
+                                         .work = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW,
+                                         .task = IORING_SQ_TASKRUN,
+                                         .blind = setup == POLLRING_SETUP_PLAIN};
+    ring->stats.entries = *uring->sq.kring_entries;
+}
+
+static int uring_open(struct pollring *ring, unsigned entries, unsigned cq_entries) {
+    struct uring *uring = calloc(1, sizeof *uring);
+    if (!uring)
+        return -ENOMEM;
+    unsigned asked = ring->flags & ~(POLLRING_SEALED | POLLRING_PINNED), stuck = 0;
+    int error = set_up(&uring->ring, asked, entries, cq_entries, &stuck);
+    if (!error && ring->flags & POLLRING_SEALED) {
+        error = seal(&uring->ring);
+        if (error)
+            io_uring_queue_exit(&uring->ring);
+    }
+    if (error) {
+        free(uring);
+        return error;
+    }
+    for (unsigned i = 0; i < *uring->ring.sq.kring_entries; i++)
+        uring->ring.sq.array[i] = i; /* entries are submitted in the order in which they are filled */
+    ring->backend_state = uring;
+    ring->stats.setup = stuck;
+    show_queue(ring, &uring->ring);
+    return 0;
+}
+
+static int uring_start(struct pollring *ring) {
+    struct uring *uring = uring_of(ring);
+    int error = io_uring_register((unsigned)uring->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+    if (!error && ring->flags & POLLRING_PINNED && io_uring_register_ring_fd(&uring->ring) == 1)
+        uring->enter_flags = IORING_ENTER_REGISTERED_RING;
+    return error;
+}
+
+static void uring_close(struct pollring *ring) {
+    struct uring *uring = uring_of(ring);
+    io_uring_queue_exit(&uring->ring);
+    free(uring);
+}
+
+static int uring_reopen(struct pollring *ring) {
+    struct uring *old = uring_of(ring);
+    struct pollring_stats old_stats = ring->stats;
+    struct completion_queue old_queue = ring->cq;
+    int error = uring_open(ring, ring->stats.entries, ring->cq.entries);
+    if (!error) {
+        error = uring_start(ring);
+        if (error) {
+            uring_close(ring);
+            ring->backend_state = old;
+            ring->stats = old_stats;
+            ring->cq = old_queue;
+        }
+    }
+    if (error)
+        return error;
+    io_uring_queue_exit(&old->ring);
+    free(old);
+    return 0;
+}
+
+/* ---- entering ---- */
+
+static unsigned uring_unsubmitted(const struct pollring *ring) {
+    const struct io_uring_sq *sq = &uring_of(ring)->ring.sq;
+    return sq->sqe_tail - *sq->khead;
+}
+
+static int call_enter(struct pollring *ring, unsigned wait_for, unsigned flags, void *argument, size_t size) {
+    struct uring *uring = uring_of(ring);
+    struct io_uring_sq *sq = &uring->ring.sq;
+    atomic_store_explicit((_Atomic unsigned *)sq->ktail, sq->sqe_tail, memory_order_release);
+    sq->sqe_head = sq->sqe_tail;
+    ring->stats.enters++;
+    int result = io_uring_enter2((unsigned)uring->ring.enter_ring_fd, uring_unsubmitted(ring), wait_for,
+                                 flags | uring->enter_flags, argument, size);
+    if (result > 0)
+        ring->stats.requests += (unsigned)result;
+    return result;
+}
+
+static int uring_submit(struct pollring *ring) {
+    int result = call_enter(ring, 0, 0, NULL, 0);
+    return result < 0 ? result : 0;
+}
+
+/* Whether a completion came within the time to spin. */
+static bool busy_poll(const struct pollring *ring) {
+    struct timespec start, now;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    do {
+        for (int i = 0; i < 64; i++)
+            if (!cq_is_empty(ring) || kernel_has_work(ring))
+                return true;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while ((now.tv_sec - start.tv_sec) * 1000000 + (now.tv_nsec - start.tv_nsec) / 1000 < (long)ring->busy_poll_us);
+    return false;
+}
+
+static int uring_enter(struct pollring *ring, bool sleep, const struct timespec *timeout) {
+    struct __kernel_timespec limit;
+    struct io_uring_getevents_arg argument = {0};
+    unsigned flags = IORING_ENTER_GETEVENTS, submitting = uring_unsubmitted(ring);
+    if (sleep && ring->busy_poll_us && !submitting)
+        sleep = !busy_poll(ring);
+    bool limited = sleep && timeout;
+    if (limited) {
+        limit = (struct __kernel_timespec){.tv_sec = timeout->tv_sec, .tv_nsec = timeout->tv_nsec};
+        argument.ts = (uint64_t)(uintptr_t)&limit;
+        flags |= IORING_ENTER_EXT_ARG;
+    }
+    int result = call_enter(ring, sleep, flags, limited ? &argument : NULL, limited ? sizeof argument : 0);
+    if (result < 0)
+        return result;
+    /* It submitted all, slept, and nothing came: a signal, or the timeout, which the caller tells from its clock. */
+    return sleep && submitting && (unsigned)result == submitting && cq_is_empty(ring) ? -EINTR : 0;
+}
+
+/* ---- requests ---- */
+
+static int new_sqe(struct pollring *ring, struct io_uring_sqe **sqe) {
+    struct io_uring *uring = &uring_of(ring)->ring;
+    *sqe = io_uring_get_sqe(uring);
+    if (*sqe)
+        return 0;
+    int error = uring_submit(ring);
+    *sqe = error ? NULL : io_uring_get_sqe(uring);
+    return error ? error : *sqe ? 0 : -EAGAIN;
+}
+
+static int uring_arm(struct pollring *ring, struct pollring_poll *poll, uint64_t user_data) {
+    struct io_uring_sqe *sqe;
+    int error = new_sqe(ring, &sqe);
+    if (error)
+        return error;
+    if (poll->flags & POLLRING_ONESHOT)
+        io_uring_prep_poll_add(sqe, poll->fd, poll->events);
+    else
+        io_uring_prep_poll_multishot(sqe, poll->fd, poll->events);
+    sqe->user_data = user_data;
+    return 0;
+}
+
+/* Success needs no completion; older kernels send it all the same, and event.c ignores it. */
+static void skip_success(struct pollring *ring, struct io_uring_sqe *sqe) {
+    if (uring_of(ring)->ring.features & IORING_FEAT_CQE_SKIP)
+        sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+}
+
+static int uring_update(struct pollring *ring, struct pollring_poll *poll) {
+    struct io_uring_sqe *sqe;
+    int error = new_sqe(ring, &sqe);
+    if (error)
+        return error;
+    unsigned multishot = poll->flags & POLLRING_ONESHOT ? 0 : IORING_POLL_ADD_MULTI;
+    io_uring_prep_poll_update(sqe, poll->user_data, 0, poll->events, IORING_POLL_UPDATE_EVENTS | multishot);
+    sqe->user_data = poll->user_data | KIND_UPDATE;
+    skip_success(ring, sqe);
+    return 0;
+}
+
+/* Kernel rule: POLL_REMOVE answers -EALREADY while a wake-up is in flight, and the poll stays; ASYNC_CANCEL doesn't. */
+static int uring_cancel(struct pollring *ring, struct pollring_poll *poll) {
+    struct io_uring_sqe *sqe;
+    int error = new_sqe(ring, &sqe);
+    if (error)
+        return error;
+    io_uring_prep_cancel64(sqe, poll->user_data | (poll->inbox ? KIND_POLL : KIND_WAKER), 0);
+    sqe->user_data = poll->user_data | KIND_CANCEL;
+    skip_success(ring, sqe);
+    return 0;
+}
+
+/* ---- a host's loop ---- */
+
+/* Kernel rule: which of the ring's fd and a registered eventfd wakes a host that sleeps differs between kernels. */
+static int uring_nest(struct pollring *ring, int epoll_fd, int event_fd) {
+    struct io_uring *uring = &uring_of(ring)->ring;
+    struct epoll_event readable = {.events = EPOLLIN};
+    int error = io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_EVENTFD, &event_fd, 1);
+    if (!error && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, uring->ring_fd, &readable))
+        error = -errno;
+    return error;
+}
+
+static bool uring_owns(const struct pollring *ring, int fd) {
+    return fd == uring_of(ring)->ring.ring_fd;
+}
+
+const struct backend uring_backend = {
+    .name = "io_uring",
+    .open = uring_open,
+    .start = uring_start,
+    .reopen = uring_reopen,
+    .arm = uring_arm,
+    .update = uring_update,
+    .cancel = uring_cancel,
+    .unsubmitted = uring_unsubmitted,
+    .submit = uring_submit,
+    .enter = uring_enter,
+    .nest = uring_nest,
+    .owns = uring_owns,
+    .close = uring_close,
+};
