@@ -221,26 +221,27 @@ static void admit_other(struct pollring *ring, struct completion completion) {
     }
 }
 
+/* Nearly every completion: of an armed poll, only bits that were asked for, none of a hangup, and more to come. (A
+   negative result has bits that nobody asks for.) */
+static inline bool is_usual(const struct pollring_poll *poll, const struct completion *completion) {
+    return likely(poll->user_data == completion->user_data && completion->flags & COMPLETION_MORE && completion->res &&
+                  !((uint32_t)completion->res & (~poll->events | POLLHUP | POLLRDHUP | POLLERR)) &&
+                  poll->marks & MARK_POLLABLE);
+}
+
 /* Consumes the first completion. Whether it made an event to hand out. */
-static inline bool admit(struct pollring *ring, const struct completion *first, struct pollring_event *event) {
+static bool admit(struct pollring *ring, const struct completion *first, struct pollring_event *event) {
     struct completion completion = *first;
     struct pollring_poll *poll = poll_of(ring, (uint32_t)completion.user_data);
-    consume(ring);
-    if (unlikely(poll->user_data != completion.user_data)) {
-        admit_other(ring, completion);
-        return false;
-    }
     bool more = completion.flags & COMPLETION_MORE;
+    consume(ring);
     *event = (struct pollring_event){.poll = poll, .owner = poll->owner, .result = completion.res, .more = more};
-    /* Only bits that were asked for, none of a hangup, and more to come: nearly every event is that. (A negative
-       result has bits that nobody asks for.) */
-    if (likely(more && completion.res &&
-               !((uint32_t)completion.res & (~poll->events | POLLHUP | POLLRDHUP | POLLERR)))) {
-        if (unlikely(!(poll->marks & MARK_POLLABLE)))
-            poll->marks |= MARK_POLLABLE;
+    if (is_usual(poll, &completion))
         return true;
-    }
-    return admit_unusual(ring, poll, more, event);
+    if (poll->user_data == completion.user_data)
+        return admit_unusual(ring, poll, more, event);
+    admit_other(ring, completion);
+    return false;
 }
 
 /* Whether admit() would make an event of it. */
@@ -259,13 +260,14 @@ static inline void hand_out(struct pollring *ring, struct pollring_poll *poll) {
 /* ---- requests ---- */
 
 /* Hands what is pending to the backend, without submitting it. */
-int events_flush(struct pollring *ring) {
-    struct pollring_poll *waker = poll_of(ring, 0);
-    if (waker->state == POLL_PENDING) {
+static int flush(struct pollring *ring) {
+    if (unlikely(ring->waker_pending)) {
+        struct pollring_poll *waker = poll_of(ring, 0);
         int error = ring->backend->arm(ring, waker, waker->user_data | KIND_WAKER);
         if (error)
             return error;
         waker->state = POLL_ARMED;
+        ring->waker_pending = false;
     }
     while (ring->first_pending) {
         struct pollring_poll *poll = poll_of(ring, ring->first_pending);
@@ -285,8 +287,8 @@ int events_flush(struct pollring *ring) {
 int events_reach_kernel(struct pollring *ring) {
     int error;
     do
-        error = ring->backend->enter(ring, false, NULL);
-    while (!error && (ring->backend->unsubmitted(ring) ||
+        error = ring->backend->enter(ring, 0, NULL);
+    while (!error && (ring->unsubmitted ||
                       atomic_load_explicit(ring->cq.flags, memory_order_acquire) & ring->cq.task));
     return error;
 }
@@ -294,8 +296,8 @@ int events_reach_kernel(struct pollring *ring) {
 int pollring_submit(struct pollring *ring) {
     int error = ring_check_to_enter(ring);
     if (!error)
-        error = events_flush(ring);
-    if (!error && ring->backend->unsubmitted(ring))
+        error = flush(ring);
+    if (!error && ring->unsubmitted)
         error = ring->backend->submit(ring);
     ring_settle_host(ring);
     return error;
@@ -353,6 +355,11 @@ static struct timespec deadline_of(struct timespec timeout) {
     return deadline;
 }
 
+static bool has_passed(struct timespec deadline) {
+    struct timespec left = time_until(deadline);
+    return !left.tv_sec && !left.tv_nsec;
+}
+
 static int sleep_for_completion(struct pollring *ring, const struct timespec *deadline) {
     struct timespec left;
     if (deadline) {
@@ -361,13 +368,27 @@ static int sleep_for_completion(struct pollring *ring, const struct timespec *de
             return -ETIME;
     }
     atomic_store_explicit(&ring->inside, true, memory_order_relaxed);
-    int error = ring->backend->enter(ring, true, deadline ? &left : NULL);
+    int error = ring->backend->enter(ring, 1, deadline ? &left : NULL);
     atomic_store_explicit(&ring->inside, false, memory_order_relaxed);
-    return error;
+    /* A sleep that submitted before says -EINTR for both. */
+    return error == -EINTR && deadline && has_passed(*deadline) ? -ETIME : error;
 }
 
 static bool is_timeout(const struct timespec *timeout) {
     return !timeout || (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < 1000000000);
+}
+
+/*
+ * Collects what else is pending. Kernel rule: with DEFER_TASKRUN an enter runs as many work items as it is to wait for
+ * completions, but at least twenty. While there is work, one completion more than is there comes for certain, or nearly:
+ * work that makes none lets this sleep for some microseconds. So each enter doubles what is there.
+ */
+static void complete_batch(struct pollring *ring) {
+    static const struct timespec zero;
+    unsigned there;
+    while (kernel_has_work(ring) && (there = cq_count(ring), 2 * there + 20 < ring->cq.entries))
+        if (ring->backend->enter(ring, there + 1, &zero))
+            break;
 }
 
 /*
@@ -383,49 +404,65 @@ static int collect(struct pollring *ring, struct target target, const struct tim
         return -EINVAL;
     if (timeout && sleepy)
         deadline = deadline_of(*timeout);
-    polls_reuse_freed(ring);
+    if (ring->limbo)
+        polls_reuse_freed(ring);
     ring->batch_end = atomic_load_explicit(ring->cq.head, memory_order_relaxed) + ring->cq.entries + ring->active;
     for (;;) {
         if (unlikely(atomic_load_explicit(&ring->freed_elsewhere, memory_order_acquire)))
             polls_free_elsewhere(ring);
-        events_flush(ring); /* what the kernel doesn't take now stays pending, and the enter says why */
+        if (ring->first_pending || ring->waker_pending)
+            flush(ring); /* what the kernel doesn't take now stays pending, and the enter says why */
         found = is_ready(ring, target);
         if (found < 0)
             return found;
         bool stay_awake = found || error || ring->woken || !sleepy;
         bool work = !found && (look || kernel_has_work(ring));
-        if (stay_awake && !work && !ring->backend->unsubmitted(ring))
+        if (stay_awake && !work && !ring->unsubmitted)
             break;
-        int entered = stay_awake || work ? ring->backend->enter(ring, false, NULL)
+        int entered = stay_awake || work ? ring->backend->enter(ring, 0, NULL)
                                          : sleep_for_completion(ring, timeout ? &deadline : NULL);
         look = false;
         error = entered ? entered : error;
         if (error && error != -ETIME && error != -EINTR)
             break;
     }
+    if (found && sleepy)
+        complete_batch(ring);
     if (sleepy) /* a mere look leaves the wake-up to a wait that would sleep */
         ring->woken = false;
     return found ? 0 : error ? error : -ETIME;
 }
 
-/* Takes from an inbox: what is queued first, then straight from the completion queue, then what is left in the kernel.
- */
-static inline int take(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *event) {
-    if (unlikely(atomic_load_explicit(&ring->freed_elsewhere, memory_order_acquire)))
-        polls_free_elsewhere(ring);
-    if (unlikely(inbox->first)) {
-        struct pollring_poll *poll = poll_of(ring, ring->nodes[inbox->first].poll);
-        unqueue(ring, poll, event);
-        hand_out(ring, poll);
-        return 1;
+/* The hot loop: takes usual completions of one inbox, up to the first that is none. Returns how many. */
+static inline unsigned take_usual(struct pollring *ring, const struct pollring_inbox *inbox,
+                                  struct pollring_event *events, unsigned max) {
+    const struct completion *completions = ring->cq.completions;
+    struct pollring_poll *const *chunks = ring->chunks;
+    unsigned head = atomic_load_explicit(ring->cq.head, memory_order_relaxed), mask = ring->cq.mask;
+    unsigned there = atomic_load_explicit(ring->cq.tail, memory_order_acquire) - head;
+    unsigned last = head + (there < max ? there : max), first = head;
+    for (; head != last; head++, events++) {
+        const struct completion *completion = &completions[head & mask];
+        uint32_t slot = (uint32_t)completion->user_data;
+        struct pollring_poll *poll = &chunks[slot / POLLS_PER_CHUNK][slot % POLLS_PER_CHUNK];
+        if (!is_usual(poll, completion) || poll->inbox != inbox)
+            break;
+        *events = (struct pollring_event){poll, poll->owner, completion->res, true};
     }
+    atomic_store_explicit(ring->cq.head, head, memory_order_release);
+    ring->stats.events += head - first;
+    return head - first;
+}
+
+/* Takes one event of an inbox from the completion queue, whatever it is, and then from what is left in the kernel. */
+static int take_any(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *event) {
     for (;;) {
         const struct completion *completion = first_completion(ring);
         if (!completion) {
             unsigned head = atomic_load_explicit(ring->cq.head, memory_order_relaxed);
             if (!kernel_has_work(ring) || (int)(ring->batch_end - head) <= 0)
                 return 0;
-            int error = ring->backend->enter(ring, false, NULL);
+            int error = ring->backend->enter(ring, 0, NULL);
             if (error)
                 return error;
             continue;
@@ -434,12 +471,27 @@ static inline int take(struct pollring *ring, struct pollring_inbox *inbox, stru
             return -ENOMEM;
         if (!admit(ring, completion, event))
             continue;
-        if (likely(event->poll->inbox == inbox)) {
+        if (event->poll->inbox == inbox) {
             hand_out(ring, event->poll);
             return 1;
         }
         events_queue(ring, event);
     }
+}
+
+/* Takes some events of an inbox, what is queued first. Returns how many; 0: the batch has ended; -errno. */
+static inline int take(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *events,
+                       unsigned max) {
+    if (unlikely(atomic_load_explicit(&ring->freed_elsewhere, memory_order_acquire)))
+        polls_free_elsewhere(ring);
+    if (unlikely(inbox->first)) {
+        struct pollring_poll *poll = poll_of(ring, ring->nodes[inbox->first].poll);
+        unqueue(ring, poll, events);
+        hand_out(ring, poll);
+        return 1;
+    }
+    unsigned count = take_usual(ring, inbox, events, max);
+    return likely(count) ? (int)count : take_any(ring, inbox, events);
 }
 
 /* As take(), from one poll: 1, or 0 where it has none in the queue and the completion queue. */
@@ -466,7 +518,7 @@ static int take_of(struct pollring *ring, struct pollring_poll *poll, struct pol
 
 /* After a batch: the cancels of polls that ended by hangup go out, so that closing their files has its effect. */
 static int finish_batch(struct pollring *ring) {
-    int error = ring->backend->unsubmitted(ring) ? events_reach_kernel(ring) : 0;
+    int error = ring->unsubmitted ? events_reach_kernel(ring) : 0;
     ring_settle_host(ring);
     return error;
 }
@@ -480,32 +532,31 @@ int pollring_wait(struct pollring *ring, struct pollring_event *events, unsigned
     error = collect(ring, (struct target){.inbox = &ring->inbox}, timeout);
     unsigned count = 0;
     while (!error && count < max) {
-        int taken = take(ring, &ring->inbox, &events[count]);
-        if (taken == 1)
-            count++;
-        else if (taken == 0)
-            break;
-        else
+        int taken = take(ring, &ring->inbox, &events[count], max - count);
+        if (taken <= 0) {
             error = taken;
+            break;
+        }
+        count += (unsigned)taken;
     }
     finish_batch(ring);
     return count ? (int)count : error == -ETIME ? 0 : error;
 }
 
 int pollring_take(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *event) {
-    int error = ring->closed ? -ESHUTDOWN : ring_check_to_enter(ring);
+    int error = ring_check_to_enter(ring);
     if (error)
         return error;
     if (!event || (inbox && inbox->ring != ring))
         return -EINVAL;
-    int taken = take(ring, inbox ? inbox : &ring->inbox, event);
+    int taken = take(ring, inbox ? inbox : &ring->inbox, event, 1);
     if (likely(taken))
         return taken;
     return finish_batch(ring);
 }
 
 static int collect_to_take(struct pollring *ring, struct pollring_inbox *inbox, const struct timespec *timeout) {
-    int error = ring->closed ? -ESHUTDOWN : ring_check_to_enter(ring);
+    int error = ring_check_to_enter(ring);
     if (error)
         return error;
     error = collect(ring, (struct target){.inbox = inbox}, timeout);
@@ -523,9 +574,9 @@ int pollring_inbox_collect(struct pollring *ring, struct pollring_inbox *inbox, 
 
 int pollring_next(struct pollring_poll *poll, struct pollring_event *event, const struct timespec *timeout) {
     struct pollring *ring = poll->ring;
-    int error = ring->closed ? 0 : ring_check_to_enter(ring);
-    if (error || ring->closed)
-        return error;
+    int error = ring_check_to_enter(ring);
+    if (error)
+        return error == -ESHUTDOWN ? 0 : error;
     error = collect(ring, (struct target){.poll = poll}, timeout);
     int taken = error ? error : take_of(ring, poll, event);
     finish_batch(ring);
@@ -548,7 +599,7 @@ void pollring_inbox_close(struct pollring_inbox *inbox) {
     if (!inbox)
         return;
     struct pollring *ring = inbox->ring;
-    int error = ring->closed ? -ESHUTDOWN : ring_check(ring);
+    int error = ring_check(ring);
     if (error == -EEXIST) /* leaking it is better than polls that point nowhere */
         return;
     if (!error) {
@@ -560,8 +611,8 @@ void pollring_inbox_close(struct pollring_inbox *inbox) {
 }
 
 bool pollring_pending(const struct pollring *ring) {
-    return ring->first_pending || poll_of(ring, 0)->state == POLL_PENDING || ring->queued || !cq_is_empty(ring) ||
-           kernel_has_work(ring) || ring->backend->unsubmitted(ring);
+    return ring->first_pending || ring->waker_pending || ring->queued || !cq_is_empty(ring) ||
+           kernel_has_work(ring) || ring->unsubmitted;
 }
 
 /* Before the completion queue goes: what is in it is queued. */

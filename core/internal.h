@@ -122,6 +122,8 @@ struct pollring {
     unsigned active;
     uint32_t queued;
     uint32_t first_pending, last_pending;
+    unsigned unsubmitted; /* requests that the backend has queued */
+    bool waker_pending;   /* the waker is to be armed by the next flush */
     uint32_t slots, chunk_count; /* slots ever used; slot 0 is the waker */
     uint32_t free_slot, limbo;   /* freed slots: to be reused, and to be reused after the next collect */
     uint32_t *by_fd;             /* a power of two of chains */
@@ -152,15 +154,13 @@ struct backend {
     int (*start)(struct pollring *ring);
     /* As open and start, in the place of another thread's; leaves the old one untouched on failure. */
     int (*reopen)(struct pollring *ring);
-    /* Queue a request; may submit those before it. -EAGAIN, -EBUSY: not now. */
+    /* Queue a request, count it in ring->unsubmitted; may submit those before it. -EAGAIN, -EBUSY: not now. */
     int (*arm)(struct pollring *ring, struct pollring_poll *poll, uint64_t user_data);
     int (*update)(struct pollring *ring, struct pollring_poll *poll);
     int (*cancel)(struct pollring *ring, struct pollring_poll *poll);
-    /* How many requests are queued and not submitted. */
-    unsigned (*unsubmitted)(const struct pollring *ring);
     int (*submit)(struct pollring *ring);
-    /* Submits and collects; sleeps for a completion if asked to, up to timeout (NULL: for ever). -ETIME, -EINTR. */
-    int (*enter)(struct pollring *ring, bool sleep, const struct timespec *timeout);
+    /* Submits and collects; sleeps until so many completions are there, up to timeout (NULL: for ever). -ETIME, -EINTR. */
+    int (*enter)(struct pollring *ring, unsigned wait_for, const struct timespec *timeout);
     /* Adds to an epoll fd what becomes readable with completions. */
     int (*nest)(struct pollring *ring, int epoll_fd, int event_fd);
     /* Whether fd is one of the backend's own. */
@@ -174,11 +174,13 @@ int ring_check_slowly(const struct pollring *ring);
 int ring_take_ownership(struct pollring *ring);
 void ring_unreference(struct pollring *ring);
 void ring_signal_host(struct pollring *ring);
-void ring_settle_host(struct pollring *ring);
+void ring_settle_host_slowly(struct pollring *ring);
 void ring_poke(struct pollring *ring);
 void ring_drain_waker(struct pollring *ring);
 
-extern _Thread_local pid_t this_thread_cache;
+/* One word, which fits into what glibc spares for such variables of libraries that are loaded late; without a call. */
+#define THREAD_LOCAL_MODEL __attribute__((tls_model("initial-exec")))
+extern _Thread_local pid_t this_thread_cache THREAD_LOCAL_MODEL;
 pid_t this_thread_slowly(void);
 
 static inline pid_t this_thread(void) {
@@ -186,7 +188,7 @@ static inline pid_t this_thread(void) {
     return likely(id) ? id : this_thread_slowly();
 }
 
-/* 0 where this thread may call: it owns the ring, or nobody does yet. */
+/* 0 where this thread may call: it owns the ring, or nobody does yet. Else -EEXIST, -EOWNERDEAD, -ESHUTDOWN. */
 static inline int ring_check(const struct pollring *ring) {
     return likely(ring->guard->owner == this_thread()) ? 0 : ring_check_slowly(ring);
 }
@@ -194,6 +196,11 @@ static inline int ring_check(const struct pollring *ring) {
 /* As ring_check(), for calls that enter the kernel: makes the first thread that does so the owner. */
 static inline int ring_check_to_enter(struct pollring *ring) {
     return likely(ring->guard->owner == this_thread()) ? 0 : ring_take_ownership(ring);
+}
+
+static inline void ring_settle_host(struct pollring *ring) {
+    if (unlikely(ring->host_fd >= 0))
+        ring_settle_host_slowly(ring);
 }
 
 /* poll.c */
@@ -222,8 +229,11 @@ void events_queue(struct pollring *ring, const struct pollring_event *event);
 void events_drop(struct pollring *ring, struct pollring_poll *poll);
 void events_queue_visible(struct pollring *ring);
 int events_reach_kernel(struct pollring *ring);
-int events_flush(struct pollring *ring);
 
+static inline unsigned cq_count(const struct pollring *ring) {
+    return atomic_load_explicit(ring->cq.tail, memory_order_acquire) -
+           atomic_load_explicit(ring->cq.head, memory_order_relaxed);
+}
 static inline bool cq_is_empty(const struct pollring *ring) {
     return atomic_load_explicit(ring->cq.head, memory_order_relaxed) ==
            atomic_load_explicit(ring->cq.tail, memory_order_acquire);

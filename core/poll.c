@@ -84,6 +84,7 @@ int polls_open(struct pollring *ring) {
     int error = new_slot(ring, &waker);
     if (error)
         return error;
+    ring->waker_pending = true;
     *waker = (struct pollring_poll){
         .ring = ring, .fd = ring->wake_fd, .events = POLLIN, .state = POLL_PENDING, .marks = MARK_POLLABLE};
     return 0;
@@ -139,6 +140,8 @@ void poll_set_pending(struct pollring *ring, struct pollring_poll *poll) {
     poll_next_generation(poll);
     if (poll->inbox)
         poll_list(ring, poll);
+    else
+        ring->waker_pending = true;
 }
 
 void poll_end(struct pollring *ring, struct pollring_poll *poll, int reason) {
@@ -166,12 +169,8 @@ static void poll_activate(struct pollring *ring, struct pollring_poll *poll) {
     poll_set_pending(ring, poll);
 }
 
-static int poll_check(const struct pollring_poll *poll) {
-    return poll->ring->closed ? -ESHUTDOWN : ring_check(poll->ring);
-}
-
 static int add_check(const struct pollring *ring, int fd, uint32_t events, unsigned flags) {
-    int error = ring->closed ? -ESHUTDOWN : ring_check(ring);
+    int error = ring_check(ring);
     if (error)
         return error;
     if (events & ~(POLL_BITS | EPOLLEXCLUSIVE) || flags & ~POLL_FLAGS)
@@ -212,7 +211,7 @@ int pollring_poll_add(struct pollring *ring, struct pollring_poll **poll, int fd
 }
 
 int pollring_poll_arm(struct pollring_poll *poll) {
-    int error = poll_check(poll);
+    int error = ring_check(poll->ring);
     if (error)
         return error;
     if (poll_is_active(poll))
@@ -222,7 +221,7 @@ int pollring_poll_arm(struct pollring_poll *poll) {
 }
 
 int pollring_poll_update(struct pollring_poll *poll, uint32_t events) {
-    int error = poll_check(poll);
+    int error = ring_check(poll->ring);
     if (error)
         return error;
     if (events & ~(POLL_BITS | (poll->events & EPOLLEXCLUSIVE)))
@@ -256,7 +255,7 @@ static int remove_one(struct pollring *ring, struct pollring_poll *poll) {
 
 int pollring_poll_remove(struct pollring_poll *poll) {
     struct pollring *ring = poll->ring;
-    int error = poll_check(poll);
+    int error = ring_check(poll->ring);
     if (error == -ESHUTDOWN)
         return 0;
     if (error || !poll_is_active(poll))
@@ -279,7 +278,7 @@ int pollring_remove_fd(struct pollring *ring, int fd) {
         error = remove_one(ring, poll);
         removed += !error;
     }
-    if (ring->backend->unsubmitted(ring)) {
+    if (ring->unsubmitted) {
         int reached = events_reach_kernel(ring);
         error = error ? error : reached;
     }
@@ -316,7 +315,7 @@ void polls_free_elsewhere(struct pollring *ring) {
         slot = poll->next_free;
         release(ring, poll);
     }
-    if (!ring->closed && ring->backend->unsubmitted(ring))
+    if (!ring->closed && ring->unsubmitted)
         events_reach_kernel(ring);
 }
 
@@ -337,7 +336,7 @@ void pollring_poll_free(struct pollring_poll *poll) {
     if (!poll)
         return;
     struct pollring *ring = poll->ring;
-    int error = poll_check(poll);
+    int error = ring_check(poll->ring);
     if (error == -EEXIST) {
         free_elsewhere(ring, poll);
     } else if (error) { /* closed, or a forked child's: nothing is armed, the slot goes with the ring */

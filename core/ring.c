@@ -21,7 +21,7 @@ enum { MAX_BUSY_POLL_US = 1000000 };
 
 /* ---- whose it is ---- */
 
-_Thread_local pid_t this_thread_cache;
+_Thread_local pid_t this_thread_cache THREAD_LOCAL_MODEL;
 
 /* The kernel's number of a thread, and not an address: addresses come back with the next thread. */
 pid_t this_thread_slowly(void) {
@@ -29,6 +29,8 @@ pid_t this_thread_slowly(void) {
 }
 
 int ring_check_slowly(const struct pollring *ring) {
+    if (ring->closed)
+        return -ESHUTDOWN;
     if (!ring->guard->alive)
         return -EOWNERDEAD;
     return ring->guard->owner ? -EEXIST : 0;
@@ -168,6 +170,7 @@ int pollring_open(struct pollring **ring, const struct pollring_options *options
 /* From here on nobody else comes in: not those that free polls, and not after those that are inside just now. */
 static void shut(struct pollring *ring) {
     ring->closed = true;
+    ring->guard->owner = -1; /* nobody, so that checking is one comparison */
     polls_free_elsewhere(ring);
     while (atomic_load(&ring->pokers))
         sched_yield();
@@ -271,9 +274,7 @@ void ring_signal_host(struct pollring *ring) {
  * has signalled the event fd too, so it is cleared; what comes between that and the look is seen by the look, and what
  * comes after it signals again.
  */
-void ring_settle_host(struct pollring *ring) {
-    if (likely(ring->host_fd < 0))
-        return;
+void ring_settle_host_slowly(struct pollring *ring) {
     if (!pollring_pending(ring)) {
         clear(ring->host_event_fd);
         ring->host_signalled = false;

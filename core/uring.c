@@ -143,21 +143,18 @@ static int uring_reopen(struct pollring *ring) {
 
 /* ---- entering ---- */
 
-static unsigned uring_unsubmitted(const struct pollring *ring) {
-    const struct io_uring_sq *sq = &uring_of(ring)->ring.sq;
-    return sq->sqe_tail - *sq->khead;
-}
-
 static int call_enter(struct pollring *ring, unsigned wait_for, unsigned flags, void *argument, size_t size) {
     struct uring *uring = uring_of(ring);
     struct io_uring_sq *sq = &uring->ring.sq;
     atomic_store_explicit((_Atomic unsigned *)sq->ktail, sq->sqe_tail, memory_order_release);
     sq->sqe_head = sq->sqe_tail;
     ring->stats.enters++;
-    int result = io_uring_enter2((unsigned)uring->ring.enter_ring_fd, uring_unsubmitted(ring), wait_for,
+    int result = io_uring_enter2((unsigned)uring->ring.enter_ring_fd, ring->unsubmitted, wait_for,
                                  flags | uring->enter_flags, argument, size);
-    if (result > 0)
+    if (result > 0) {
         ring->stats.requests += (unsigned)result;
+        ring->unsubmitted -= (unsigned)result;
+    }
     return result;
 }
 
@@ -179,23 +176,23 @@ static bool busy_poll(const struct pollring *ring) {
     return false;
 }
 
-static int uring_enter(struct pollring *ring, bool sleep, const struct timespec *timeout) {
+static int uring_enter(struct pollring *ring, unsigned wait_for, const struct timespec *timeout) {
     struct __kernel_timespec limit;
     struct io_uring_getevents_arg argument = {0};
-    unsigned flags = IORING_ENTER_GETEVENTS, submitting = uring_unsubmitted(ring);
-    if (sleep && ring->busy_poll_us && !submitting)
-        sleep = !busy_poll(ring);
-    bool limited = sleep && timeout;
+    unsigned flags = IORING_ENTER_GETEVENTS, submitting = ring->unsubmitted;
+    if (wait_for && ring->busy_poll_us && !submitting && busy_poll(ring))
+        wait_for = 0;
+    bool limited = wait_for && timeout;
     if (limited) {
         limit = (struct __kernel_timespec){.tv_sec = timeout->tv_sec, .tv_nsec = timeout->tv_nsec};
         argument.ts = (uint64_t)(uintptr_t)&limit;
         flags |= IORING_ENTER_EXT_ARG;
     }
-    int result = call_enter(ring, sleep, flags, limited ? &argument : NULL, limited ? sizeof argument : 0);
+    int result = call_enter(ring, wait_for, flags, limited ? &argument : NULL, limited ? sizeof argument : 0);
     if (result < 0)
         return result;
     /* It submitted all, slept, and nothing came: a signal, or the timeout, which the caller tells from its clock. */
-    return sleep && submitting && (unsigned)result == submitting && cq_is_empty(ring) ? -EINTR : 0;
+    return wait_for && submitting && (unsigned)result == submitting && cq_is_empty(ring) ? -EINTR : 0;
 }
 
 /* ---- requests ---- */
@@ -203,11 +200,14 @@ static int uring_enter(struct pollring *ring, bool sleep, const struct timespec 
 static int new_sqe(struct pollring *ring, struct io_uring_sqe **sqe) {
     struct io_uring *uring = &uring_of(ring)->ring;
     *sqe = io_uring_get_sqe(uring);
-    if (*sqe)
-        return 0;
-    int error = uring_submit(ring);
-    *sqe = error ? NULL : io_uring_get_sqe(uring);
-    return error ? error : *sqe ? 0 : -EAGAIN;
+    if (!*sqe) { /* the queue is full */
+        int error = uring_submit(ring);
+        if (error)
+            return error;
+        *sqe = io_uring_get_sqe(uring);
+    }
+    ring->unsubmitted += *sqe != NULL;
+    return *sqe ? 0 : -EAGAIN;
 }
 
 static int uring_arm(struct pollring *ring, struct pollring_poll *poll, uint64_t user_data) {
@@ -277,7 +277,6 @@ const struct backend uring_backend = {
     .arm = uring_arm,
     .update = uring_update,
     .cancel = uring_cancel,
-    .unsubmitted = uring_unsubmitted,
     .submit = uring_submit,
     .enter = uring_enter,
     .nest = uring_nest,
