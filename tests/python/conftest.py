@@ -1,0 +1,101 @@
+"""Rings of every kind, and files that clean up after themselves."""
+
+import gc
+import os
+import select
+import signal
+import socket
+
+import pytest
+
+import pollring
+
+VARIANTS = {
+    "default": {},
+    "defer_taskrun": {"setup": "defer_taskrun"},
+    "coop_taskrun": {"setup": "coop_taskrun"},
+    "plain": {"setup": "plain"},
+    "pinned": {"pinned": True},
+    "sealed": {"sealed": True},
+    "tiny": {"entries": 2, "cq_entries": 4},
+}
+
+
+@pytest.fixture(params=VARIANTS)
+def options(request):
+    """What to open a ring with; a set-up that this kernel lacks is skipped."""
+    chosen = VARIANTS[request.param]
+    setup = chosen.get("setup")
+    if setup and setup not in pollring.probe()["setups"]:
+        pytest.skip(f"this kernel lacks the set-up {setup}")
+    return chosen
+
+
+@pytest.fixture
+def ring(options):
+    with pollring.Ring(**options) as ring:
+        yield ring
+
+
+@pytest.fixture
+def pipe():
+    """Makes (read end, write end) as unbuffered files, closed at the end."""
+    made = []
+
+    def make():
+        ends = [open(fd, mode, buffering=0) for fd, mode in zip(os.pipe(), ("rb", "wb"))]
+        os.set_blocking(ends[0].fileno(), False)
+        made.extend(ends)
+        return ends
+
+    yield make
+    for end in made:
+        end.close()
+
+
+@pytest.fixture
+def pair():
+    """Makes connected sockets, closed at the end."""
+    made = []
+
+    def make(*args):
+        ends = socket.socketpair(*args)
+        for end in ends:
+            end.setblocking(False)
+        made.extend(ends)
+        return ends
+
+    yield make
+    for end in made:
+        end.close()
+
+
+@pytest.fixture(autouse=True)
+def no_fd_is_leaked():
+    """Every test leaves as many file descriptors as it found."""
+    before = set(os.listdir("/proc/self/fd"))
+    yield
+    gc.collect()
+    after = set(os.listdir("/proc/self/fd"))
+    assert len(after) <= len(before), f"leaked: {after - before}"
+
+
+@pytest.fixture(autouse=True)
+def nothing_hangs():
+    """A test that takes 20 seconds has failed: SIGALRM ends it, also inside a wait."""
+
+    def give_up(*_):
+        raise TimeoutError("the test hangs")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def readable(fd, seconds=0.0):
+    """Whether poll(2) says so."""
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(seconds * 1000))
