@@ -158,6 +158,25 @@ static bool nothing_wanted(struct pollring *ring) {
     return false;
 }
 
+/* After an update: what is queued tells no more of bits that are no longer asked for. Each event leaves the queue and,
+   where something is left of it, comes in again behind. */
+void events_narrow(struct pollring *ring, struct pollring_poll *poll) {
+    struct queued_event *newest = &ring->nodes[poll->last_event];
+    uint32_t count = poll->last_event ? newest->sequence - ring->nodes[newest->next_of_poll].sequence + 1 : 0;
+    while (count--) {
+        struct pollring_event event;
+        unqueue(ring, poll, &event);
+        if (event.more)
+            event.result = (int)wanted_bits(poll, event.result);
+        if (event.result)
+            events_queue(ring, &event);
+        else
+            nothing_wanted(ring);
+    }
+    if (poll->state == POLL_CUT && !poll->last_event)
+        poll_set_pending(ring, poll);
+}
+
 /* A request's last completion that is no error: finds out why, and ends the poll or lets it be armed again. */
 static bool admit_last(struct pollring *ring, struct pollring_poll *poll, struct pollring_event *event) {
     event->more = false;
@@ -165,7 +184,7 @@ static bool admit_last(struct pollring *ring, struct pollring_poll *poll, struct
         poll_end(ring, poll, POLLRING_END_ONESHOT);
     } else if (!(poll->flags & POLLRING_ONESHOT) && !is_pollable(poll)) {
         poll_end(ring, poll, POLLRING_END_UNPOLLABLE);
-    } else if (poll->flags & POLLRING_NO_REARM) {
+    } else if (poll->flags & POLLRING_NO_REARM && !(poll->flags & POLLRING_ONESHOT)) {
         poll_end(ring, poll, POLLRING_END_OVERFLOW);
     } else if (is_hangup(poll, (uint32_t)event->result)) {
         poll_end(ring, poll, POLLRING_END_HANGUP);
@@ -260,22 +279,28 @@ static inline void hand_out(struct pollring *ring, struct pollring_poll *poll) {
 /* ---- requests ---- */
 
 /* Hands what is pending to the backend, without submitting it. */
+static int arm(struct pollring *ring, struct pollring_poll *poll) {
+    int error = ring->backend->arm(ring, poll, poll->inbox ? poll->user_data : poll->user_data | KIND_WAKER);
+    if (error)
+        return error;
+    poll->state = POLL_ARMED;
+    if (unlikely(ring->host_fd >= 0))
+        ring_watch_for_host(ring, poll);
+    return 0;
+}
+
 static int flush(struct pollring *ring) {
     if (unlikely(ring->waker_pending)) {
-        struct pollring_poll *waker = poll_of(ring, 0);
-        int error = ring->backend->arm(ring, waker, waker->user_data | KIND_WAKER);
+        int error = arm(ring, poll_of(ring, 0));
         if (error)
             return error;
-        waker->state = POLL_ARMED;
         ring->waker_pending = false;
     }
     while (ring->first_pending) {
         struct pollring_poll *poll = poll_of(ring, ring->first_pending);
-        int error = poll->state == POLL_PENDING ? ring->backend->arm(ring, poll, poll->user_data)
-                                                : ring->backend->update(ring, poll);
+        int error = poll->state == POLL_PENDING ? arm(ring, poll) : ring->backend->update(ring, poll);
         if (error)
             return error;
-        poll->state = POLL_ARMED;
         poll->marks &= (uint8_t)~MARK_UPDATE;
         poll_unlist(ring, poll);
     }
@@ -311,12 +336,18 @@ struct target {
     struct pollring_poll *poll;
 };
 
+/* Whether the target needs no look at the completion queue. */
+static bool is_served(const struct pollring *ring, struct target target) {
+    if (target.poll)
+        return target.poll->last_event || !poll_is_active(target.poll);
+    return target.inbox ? target.inbox->first : ring->queued;
+}
+
 /* Whether an event for the target is there. Queues those of others that stand before it. 1, 0, -ENOMEM. */
 static int is_ready(struct pollring *ring, struct target target) {
-    if (target.poll ? target.poll->last_event || !poll_is_active(target.poll)
-                    : (target.inbox ? target.inbox->first : ring->queued))
-        return 1;
     const struct completion *completion;
+    if (is_served(ring, target))
+        return 1;
     while ((completion = first_completion(ring))) {
         struct pollring_poll *poll = poll_of(ring, (uint32_t)completion->user_data);
         struct pollring_event event;
@@ -325,8 +356,11 @@ static int is_ready(struct pollring *ring, struct target target) {
             return 1;
         if (events_reserve(ring))
             return -ENOMEM;
-        if (admit(ring, completion, &event))
-            events_queue(ring, &event);
+        if (!admit(ring, completion, &event))
+            continue;
+        events_queue(ring, &event);
+        if (is_served(ring, target)) /* an end says something without a bit that is asked for */
+            return 1;
     }
     return 0;
 }
@@ -410,11 +444,13 @@ static int collect(struct pollring *ring, struct target target, const struct tim
     for (;;) {
         if (unlikely(atomic_load_explicit(&ring->freed_elsewhere, memory_order_acquire)))
             polls_free_elsewhere(ring);
-        if (ring->first_pending || ring->waker_pending)
-            flush(ring); /* what the kernel doesn't take now stays pending, and the enter says why */
         found = is_ready(ring, target);
         if (found < 0)
             return found;
+        /* After the look, which makes polls pending: the waker after an overflow, an update that was lost. Sleeping on
+           those would be for ever. What the kernel doesn't take now stays pending, and the enter says why. */
+        if (ring->first_pending || ring->waker_pending)
+            flush(ring);
         bool stay_awake = found || error || ring->woken || !sleepy;
         bool work = !found && (look || kernel_has_work(ring));
         if (stay_awake && !work && !ring->unsubmitted)
@@ -428,9 +464,10 @@ static int collect(struct pollring *ring, struct target target, const struct tim
     }
     if (found && sleepy)
         complete_batch(ring);
-    if (sleepy) /* a mere look leaves the wake-up to a wait that would sleep */
+    int result = found ? 0 : error ? error : -ETIME;
+    if (sleepy && result != -EINTR) /* a mere look, or a signal, leaves the wake-up to the next that would sleep */
         ring->woken = false;
-    return found ? 0 : error ? error : -ETIME;
+    return result;
 }
 
 /* The hot loop: takes usual completions of one inbox, up to the first that is none. Returns how many. */

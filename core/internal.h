@@ -139,6 +139,8 @@ struct pollring {
     int host_fd;         /* what fileno() gives: an epoll fd, or -1 */
     int host_event_fd;   /* in it: readable where the kernel's side alone would not wake the host */
     bool host_signalled;
+    unsigned host_head; /* of the completion queue, when the host's fd was last settled */
+    bool host_watches; /* host_fd holds files of polls too */
     _Atomic uint32_t references; /* the open ring, its polls, its inboxes */
     unsigned flags;              /* POLLRING_* as asked for */
     unsigned busy_poll_us;
@@ -163,6 +165,8 @@ struct backend {
     int (*enter)(struct pollring *ring, unsigned wait_for, const struct timespec *timeout);
     /* Adds to an epoll fd what becomes readable with completions. */
     int (*nest)(struct pollring *ring, int epoll_fd, int event_fd);
+    /* After completions were collected: event_fd is to be signalled for the next. */
+    void (*renest)(struct pollring *ring, int event_fd);
     /* Whether fd is one of the backend's own. */
     bool (*owns)(const struct pollring *ring, int fd);
     void (*close)(struct pollring *ring);
@@ -175,6 +179,7 @@ int ring_take_ownership(struct pollring *ring);
 void ring_unreference(struct pollring *ring);
 void ring_signal_host(struct pollring *ring);
 void ring_settle_host_slowly(struct pollring *ring);
+void ring_watch_for_host(struct pollring *ring, const struct pollring_poll *poll);
 void ring_poke(struct pollring *ring);
 void ring_drain_waker(struct pollring *ring);
 
@@ -227,6 +232,7 @@ void poll_next_generation(struct pollring_poll *poll);
 int events_reserve(struct pollring *ring);
 void events_queue(struct pollring *ring, const struct pollring_event *event);
 void events_drop(struct pollring *ring, struct pollring_poll *poll);
+void events_narrow(struct pollring *ring, struct pollring_poll *poll);
 void events_queue_visible(struct pollring *ring);
 int events_reach_kernel(struct pollring *ring);
 

@@ -156,7 +156,7 @@ void poll_end(struct pollring *ring, struct pollring_poll *poll, int reason) {
 /* Ends an active poll whose events nobody wants any more. The cancel is queued, not sent; where the kernel takes none
    now (the error) the poll has ended all the same, and its file is held until the ring closes. */
 static int poll_stop(struct pollring *ring, struct pollring_poll *poll, int reason) {
-    int error = poll->state == POLL_ARMED ? ring->backend->cancel(ring, poll) : 0;
+    int error = poll->state == POLL_ARMED && ring->guard->alive ? ring->backend->cancel(ring, poll) : 0;
     events_drop(ring, poll);
     poll_end(ring, poll, reason);
     return error;
@@ -229,6 +229,7 @@ int pollring_poll_update(struct pollring_poll *poll, uint32_t events) {
     if (!poll_is_active(poll))
         return -ENOENT;
     poll->events = events | (poll->events & EPOLLEXCLUSIVE);
+    events_narrow(poll->ring, poll);
     if (poll->state == POLL_ARMED) { /* otherwise arming will take the new ones along */
         poll->marks |= MARK_UPDATE;
         poll_list(poll->ring, poll);
@@ -351,7 +352,7 @@ void pollring_poll_free(struct pollring_poll *poll) {
 
 /* Ends all active polls of an inbox (NULL: of the ring, the waker too) and drops all their events. */
 void polls_end(struct pollring *ring, struct pollring_inbox *inbox) {
-    if (!inbox && poll_of(ring, 0)->state == POLL_ARMED)
+    if (!inbox && poll_of(ring, 0)->state == POLL_ARMED && ring->guard->alive)
         ring->backend->cancel(ring, poll_of(ring, 0));
     for (uint32_t slot = 1; slot < ring->slots; slot++) {
         struct pollring_poll *poll = poll_of(ring, slot);

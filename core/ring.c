@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -49,9 +50,22 @@ int pollring_check(const struct pollring *ring) {
     return ring_check(ring);
 }
 
+static bool has_ended(pid_t thread) {
+    return syscall(SYS_tgkill, getpid(), thread, 0) < 0 && errno == ESRCH;
+}
+
+/* A thread that was joined may be on its last few instructions in the kernel, hence the patience. */
 bool pollring_orphaned(const struct pollring *ring) {
+    const struct timespec millisecond = {.tv_nsec = 1000000};
     pid_t owner = ring->guard->owner;
-    return owner && owner != this_thread() && syscall(SYS_tgkill, getpid(), owner, 0) < 0 && errno == ESRCH;
+    if (ring->closed || !owner || owner == this_thread())
+        return false;
+    for (int tries = 0; tries < 20; tries++) {
+        if (has_ended(owner))
+            return true;
+        nanosleep(&millisecond, NULL);
+    }
+    return false;
 }
 
 int pollring_adopt(struct pollring *ring) {
@@ -172,14 +186,25 @@ static void shut(struct pollring *ring) {
     ring->closed = true;
     ring->guard->owner = -1; /* nobody, so that checking is one comparison */
     polls_free_elsewhere(ring);
-    while (atomic_load(&ring->pokers))
+    while (ring->guard->alive && atomic_load(&ring->pokers)) /* a forked child has none of those threads */
         sched_yield();
+}
+
+/*
+ * Kernel rule: some milliseconds after the last fd of a ring is gone, the kernel interrupts the thread that used it, once,
+ * whatever was cancelled before. A host would see an EINTR that no signal explains, so it is waited for here.
+ */
+static void take_interruption(void) {
+    const struct timespec patience = {.tv_nsec = 100000000};
+    sigset_t none;
+    sigemptyset(&none);
+    sigtimedwait(&none, NULL, &patience);
 }
 
 void pollring_close(struct pollring *ring) {
     if (!ring)
         return;
-    bool own = ring->guard->owner && ring_check(ring) == 0;
+    bool allowed = ring_check(ring) == 0, own = allowed && ring->guard->owner, hosted = ring->host_fd >= 0;
     polls_end(ring, NULL);
     if (own)
         events_reach_kernel(ring);
@@ -191,6 +216,8 @@ void pollring_close(struct pollring *ring) {
         close(ring->host_event_fd);
     }
     ring_unreference(ring);
+    if (allowed && hosted)
+        take_interruption();
 }
 
 /* ---- waking ---- */
@@ -231,12 +258,39 @@ void ring_drain_waker(struct pollring *ring) {
 
 /* ---- a host's loop ---- */
 
+/*
+ * Kernel rule: while an eventfd is being signalled no other eventfd is, the registered one neither (from the second time
+ * on it is never, and the first time late). So a host must not depend on it for files whose wake-ups come from an
+ * eventfd: eventfds, and epoll fds that hold one. Those have no file type (nor have timerfds and the like, which this
+ * costs a system call and no more), and are put into the host's epoll themselves, edge-triggered.
+ */
+void ring_watch_for_host(struct pollring *ring, const struct pollring_poll *poll) {
+    struct epoll_event event = {.events = poll->events | EPOLLET};
+    struct stat status;
+    if (fstat(poll->fd, &status) || status.st_mode & S_IFMT)
+        return;
+    if (epoll_ctl(ring->host_fd, EPOLL_CTL_ADD, poll->fd, &event) && errno == EEXIST) { /* of another poll */
+        event.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
+        epoll_ctl(ring->host_fd, EPOLL_CTL_MOD, poll->fd, &event);
+    }
+    ring->host_watches = true;
+}
+
+/* Their edges have been seen. (The others in the epoll are level-triggered and come back by themselves.) */
+static void forget_edges(const struct pollring *ring) {
+    struct epoll_event events[64];
+    while (epoll_wait(ring->host_fd, events, 64, 0) == 64)
+        ;
+}
+
 static int nest(struct pollring *ring) {
     int event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int epoll_fd = event_fd < 0 ? -1 : epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event readable = {.events = EPOLLIN};
     int error = epoll_fd < 0 ? -errno : 0;
-    if (!error && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, event_fd, &readable))
+    /* The waker's fd too: a completion that it makes wakes the host late on some kernels (uring.c: renest). */
+    if (!error && (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, event_fd, &readable) ||
+                   epoll_ctl(epoll_fd, EPOLL_CTL_ADD, ring->wake_fd, &readable)))
         error = -errno;
     if (!error)
         error = ring->backend->nest(ring, epoll_fd, event_fd);
@@ -249,6 +303,9 @@ static int nest(struct pollring *ring) {
     }
     ring->host_fd = epoll_fd;
     ring->host_event_fd = event_fd;
+    for (uint32_t slot = 0; slot < ring->slots; slot++)
+        if (poll_of(ring, slot)->state == POLL_ARMED)
+            ring_watch_for_host(ring, poll_of(ring, slot));
     ring_settle_host(ring);
     return 0;
 }
@@ -275,9 +332,15 @@ void ring_signal_host(struct pollring *ring) {
  * comes after it signals again.
  */
 void ring_settle_host_slowly(struct pollring *ring) {
+    unsigned head = atomic_load_explicit(ring->cq.head, memory_order_relaxed);
     if (!pollring_pending(ring)) {
+        if (head != ring->host_head)
+            ring->backend->renest(ring, ring->host_event_fd);
+        ring->host_head = head;
         clear(ring->host_event_fd);
         ring->host_signalled = false;
+        if (ring->host_watches)
+            forget_edges(ring);
         atomic_thread_fence(memory_order_seq_cst);
     }
     if (pollring_pending(ring))

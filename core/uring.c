@@ -60,6 +60,7 @@ static int seal(struct io_uring *uring) {
         {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_ASYNC_CANCEL},
         {.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_CQE_SKIP_SUCCESS},
         {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_EVENTFD},
+        {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_UNREGISTER_EVENTFD},
         {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_RING_FDS},
         {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_UNREGISTER_RING_FDS},
     };
@@ -265,6 +266,19 @@ static int uring_nest(struct pollring *ring, int epoll_fd, int event_fd) {
     return error;
 }
 
+/*
+ * Kernel bug, seen on 6.18: where a write to an eventfd is what made the completion, the registered eventfd is signalled
+ * by RCU, some 15 ms later, and after the first such time never again until it is registered anew. Without DEFER_TASKRUN
+ * the ring's own fd wakes the host.
+ */
+static void uring_renest(struct pollring *ring, int event_fd) {
+    unsigned ring_fd = (unsigned)uring_of(ring)->ring.ring_fd;
+    if (ring->stats.setup != POLLRING_SETUP_DEFER_TASKRUN)
+        return;
+    io_uring_register(ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
+    io_uring_register(ring_fd, IORING_REGISTER_EVENTFD, &event_fd, 1);
+}
+
 static bool uring_owns(const struct pollring *ring, int fd) {
     return fd == uring_of(ring)->ring.ring_fd;
 }
@@ -280,6 +294,7 @@ const struct backend uring_backend = {
     .submit = uring_submit,
     .enter = uring_enter,
     .nest = uring_nest,
+    .renest = uring_renest,
     .owns = uring_owns,
     .close = uring_close,
 };

@@ -313,12 +313,34 @@ def test_a_batch_that_was_cut_stays_readable(ring, pipe):
 def test_wake_reaches_a_loop_around_it(ring):
     fd = ring.fileno()
     ring.wait(0)
-    assert not readable(fd)
-    thread = threading.Thread(target=ring.wake)
-    thread.start()
-    assert readable(fd, 10)
-    thread.join()
+    for _ in range(50):
+        assert not readable(fd)
+        thread = threading.Thread(target=ring.wake)
+        thread.start()
+        assert readable(fd, 10)
+        thread.join()
+        assert ring.wait(0) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="os.eventfd came with Python 3.10")
+@pytest.mark.parametrize("nested_first", [True, False])
+def test_fileno_wakes_for_eventfds_too(ring, nested_first):
+    """They are a case of their own: the kernel signals no second eventfd from inside a first."""
+    watched = os.eventfd(0, os.EFD_NONBLOCK)
+    fd = ring.fileno() if nested_first else None
+    poll = ring.poll_add(watched)
     ring.wait(0)
+    fd = ring.fileno()
+    for _ in range(50):
+        assert not readable(fd)
+        thread = threading.Thread(target=os.eventfd_write, args=(watched, 1))
+        thread.start()
+        assert readable(fd, 10)
+        thread.join()
+        assert ring.wait(0) == [(poll, POLLIN)]
+        assert not readable(fd)  # though it stays unread
+        os.eventfd_read(watched)
+    os.close(watched)
 
 
 def test_no_interrupt_is_left_behind_for_the_host(options, pipe):
