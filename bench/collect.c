@@ -1,9 +1,11 @@
 /*
- * What collecting an event costs in C: a plain liburing loop, pollring, epoll level-triggered and edge-triggered, side by
- * side. Each round makes K of N eventfds ready for every one of them in turn, times the collection alone, and reads the
- * eventfds again outside the time. Then arming. Prints "c NAME N K NANOSECONDS" a line: the minimum over the rounds.
+ * What collecting an event costs in C: a plain liburing loop, pollring, epoll level-triggered and edge-triggered, side
+ * by side. Each round makes K of N eventfds ready for every one of them in turn, times the collection alone, and reads
+ * the eventfds again outside the time. Or what arming and removing nothing costs. Prints "c NAME N K NANOSECONDS" a
+ * line, or "arm NAME N 0 NANOSECONDS": the minimum over the rounds.
  *
- * collect [N K ROUNDS]
+ * collect N K ROUNDS
+ * collect arm N ROUNDS
  */
 #include "pollring.h"
 
@@ -32,15 +34,13 @@ struct contestant {
     int epoll;
 };
 
-static double now(void)
-{
+static double now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
 }
 
-static void check(int result, const char *what)
-{
+static void check(int result, const char *what) {
     if (result < 0) {
         fprintf(stderr, "collect: %s: %s\n", what, strerror(-result));
         exit(1);
@@ -49,8 +49,7 @@ static void check(int result, const char *what)
 
 /* ---- plain liburing, as its examples do it ---- */
 
-static void uring_open(struct contestant *self, unsigned count)
-{
+static void uring_open(struct contestant *self, unsigned count) {
     struct io_uring_params params = {.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
                                               IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_CQSIZE,
                                      .cq_entries = 4096};
@@ -67,15 +66,13 @@ static void uring_open(struct contestant *self, unsigned count)
     check(io_uring_submit(&self->uring), "io_uring_submit");
 }
 
-static unsigned uring_collect(struct contestant *self)
-{
+static unsigned uring_collect(struct contestant *self) {
     unsigned total = 0;
     do {
         struct io_uring_cqe *cqe;
         unsigned head, count = 0;
         check(io_uring_submit_and_wait(&self->uring, 1), "io_uring_submit_and_wait");
-        io_uring_for_each_cqe(&self->uring, head, cqe)
-        {
+        io_uring_for_each_cqe(&self->uring, head, cqe) {
             sink += cqe->user_data + (unsigned)cqe->res + (cqe->flags & IORING_CQE_F_MORE);
             count++;
         }
@@ -85,24 +82,22 @@ static unsigned uring_collect(struct contestant *self)
     return total;
 }
 
-static void uring_close(struct contestant *self)
-{
+static void uring_close(struct contestant *self) {
     io_uring_queue_exit(&self->uring);
 }
 
 /* ---- pollring ---- */
 
-static void pollring_contestant_open(struct contestant *self, unsigned count)
-{
-    check(pollring_open(&self->ring, NULL), "pollring_open");
+static void pollring_contestant_open(struct contestant *self, unsigned count) {
+    struct pollring_options options = {.flags = strcmp(self->name, "pinned") ? 0 : POLLRING_PINNED};
+    check(pollring_open(&self->ring, &options), "pollring_open");
     for (unsigned i = 0; i < count; i++)
         check(pollring_poll_add(self->ring, &self->polls[i], self->fds[i], POLLIN, 0, (void *)(uintptr_t)i),
               "pollring_poll_add");
     check(pollring_submit(self->ring), "pollring_submit");
 }
 
-static unsigned pollring_contestant_collect(struct contestant *self)
-{
+static unsigned pollring_contestant_collect(struct contestant *self) {
     static struct pollring_event events[MOST];
     int count = pollring_wait(self->ring, events, MOST, NULL);
     check(count, "pollring_wait");
@@ -111,8 +106,7 @@ static unsigned pollring_contestant_collect(struct contestant *self)
     return (unsigned)count;
 }
 
-static void pollring_contestant_close(struct contestant *self)
-{
+static void pollring_contestant_close(struct contestant *self) {
     pollring_close(self->ring);
     for (unsigned i = 0; i < MOST && self->polls[i]; i++) {
         pollring_poll_free(self->polls[i]);
@@ -122,8 +116,7 @@ static void pollring_contestant_close(struct contestant *self)
 
 /* ---- epoll ---- */
 
-static void epoll_open(struct contestant *self, unsigned count)
-{
+static void epoll_open(struct contestant *self, unsigned count) {
     self->epoll = epoll_create1(EPOLL_CLOEXEC);
     for (unsigned i = 0; i < count; i++) {
         struct epoll_event event = {.events = EPOLLIN, .data.u64 = i};
@@ -133,8 +126,7 @@ static void epoll_open(struct contestant *self, unsigned count)
     }
 }
 
-static unsigned epoll_collect(struct contestant *self)
-{
+static unsigned epoll_collect(struct contestant *self) {
     static struct epoll_event events[MOST];
     int count = epoll_wait(self->epoll, events, MOST, -1);
     check(count, "epoll_wait");
@@ -143,16 +135,19 @@ static unsigned epoll_collect(struct contestant *self)
     return (unsigned)count;
 }
 
-static void epoll_close(struct contestant *self)
-{
+static void epoll_close(struct contestant *self) {
     close(self->epoll);
 }
 
 /* ---- the rounds ---- */
 
 static struct contestant contestants[] = {
-    {.name = "liburing", .open = uring_open, .collect = uring_collect, .close = uring_close},
     {.name = "pollring",
+     .open = pollring_contestant_open,
+     .collect = pollring_contestant_collect,
+     .close = pollring_contestant_close},
+    {.name = "liburing", .open = uring_open, .collect = uring_collect, .close = uring_close},
+    {.name = "pinned",
      .open = pollring_contestant_open,
      .collect = pollring_contestant_collect,
      .close = pollring_contestant_close},
@@ -161,8 +156,7 @@ static struct contestant contestants[] = {
 };
 enum { CONTESTANTS = sizeof contestants / sizeof *contestants };
 
-static void make_ready(struct contestant *self, unsigned count, unsigned ready, unsigned round, bool write_it)
-{
+static void make_ready(struct contestant *self, unsigned count, unsigned ready, unsigned round, bool write_it) {
     for (unsigned k = 0; k < ready; k++) {
         uint64_t value = 1;
         int fd = self->fds[(round + k * 7) % count];
@@ -171,9 +165,18 @@ static void make_ready(struct contestant *self, unsigned count, unsigned ready, 
     }
 }
 
-static void time_collection(unsigned count, unsigned ready, unsigned rounds)
-{
-    for (unsigned i = 0; i < CONTESTANTS; i++) {
+/* As many as may be open; of a limit that is short for all contestants, the first ones take part. */
+static unsigned file_limit(void) {
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    return (unsigned)files.rlim_max;
+}
+
+static void time_collection(unsigned count, unsigned ready, unsigned rounds) {
+    unsigned taking_part = file_limit() / (count + 10) < CONTESTANTS ? file_limit() / (count + 10) : CONTESTANTS;
+    for (unsigned i = 0; i < taking_part; i++) {
         struct contestant *self = &contestants[i];
         for (unsigned fd = 0; fd < count; fd++)
             check(self->fds[fd] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd");
@@ -181,7 +184,7 @@ static void time_collection(unsigned count, unsigned ready, unsigned rounds)
         self->best = 1e18;
     }
     for (unsigned round = 0; round < rounds; round++) {
-        for (unsigned i = 0; i < CONTESTANTS; i++) {
+        for (unsigned i = 0; i < taking_part; i++) {
             struct contestant *self = &contestants[i];
             make_ready(self, count, ready, round, true);
             double start = now();
@@ -193,7 +196,7 @@ static void time_collection(unsigned count, unsigned ready, unsigned rounds)
             make_ready(self, count, ready, round, false);
         }
     }
-    for (unsigned i = 0; i < CONTESTANTS; i++) {
+    for (unsigned i = 0; i < taking_part; i++) {
         struct contestant *self = &contestants[i];
         printf("c %s %u %u %.1f\n", self->name, count, ready, self->best);
         self->close(self);
@@ -202,8 +205,7 @@ static void time_collection(unsigned count, unsigned ready, unsigned rounds)
     }
 }
 
-static void time_arming(unsigned count, unsigned rounds)
-{
+static void time_arming(unsigned count, unsigned rounds) {
     for (unsigned i = 0; i < CONTESTANTS; i++)
         contestants[i].best = 1e18;
     for (unsigned round = 0; round < rounds; round++) {
@@ -224,18 +226,15 @@ static void time_arming(unsigned count, unsigned rounds)
         printf("arm %s %u 0 %.1f\n", contestants[i].name, count, contestants[i].best);
 }
 
-int main(int argc, char **argv)
-{
-    struct rlimit files = {.rlim_cur = MOST, .rlim_max = MOST};
-    setrlimit(RLIMIT_NOFILE, &files);
-    if (argc == 4) {
-        time_collection((unsigned)atoi(argv[1]), (unsigned)atoi(argv[2]), (unsigned)atoi(argv[3]));
-        return 0;
+int main(int argc, char **argv) {
+    file_limit();
+    if (argc != 4) {
+        fprintf(stderr, "usage: collect N K ROUNDS | collect arm N ROUNDS\n");
+        return 2;
     }
-    time_collection(1, 1, 20000);
-    time_collection(100, 100, 2000);
-    time_collection(1000, 100, 2000);
-    time_collection(4000, 100, 2000);
-    time_arming(4000, 10);
+    if (!strcmp(argv[1], "arm"))
+        time_arming((unsigned)atoi(argv[2]), (unsigned)atoi(argv[3]));
+    else
+        time_collection((unsigned)atoi(argv[1]), (unsigned)atoi(argv[2]), (unsigned)atoi(argv[3]));
     return (int)(sink & 0); /* so that nothing is optimised away */
 }

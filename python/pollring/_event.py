@@ -4,7 +4,7 @@ from . import _pollring
 
 
 class Events(int):
-    """The POLL* bits of one event, as an int that names them: ``<POLLIN|POLLHUP: 17>``.
+    """The POLL* bits of one event, as an int that names them: ``<POLLIN|POLLHUP: 17>``, as str ``POLLIN|POLLHUP``.
 
     A negative one is an errno: ``-errno.ECANCELED`` for a poll that was removed. An event holds the bits of the wake-up,
     not the state of the file: it is a hint, so read until BlockingIOError.
@@ -20,5 +20,8 @@ class Events(int):
         self.more = bool(more)
         return self
 
+    def __str__(self) -> str:
+        return _pollring.names(self)
+
     def __repr__(self) -> str:
-        return f"<{_pollring.names(self)}: {int(self)}>"
+        return f"<{self}: {int(self)}>"

@@ -1,0 +1,182 @@
+# Builds, tests and installs pollring; `make help` lists the targets. All that is made is under build/.
+# The same Makefile with another BUILD and other CFLAGS makes a second build beside the first: see `asan-programs`.
+
+BUILD  ?= build
+PREFIX ?= /usr/local
+CFLAGS ?= -O2 -g
+SWIG   ?= swig
+LUA    ?= lua5.4
+OBJCOPY ?= objcopy
+LUA_CFLAGS ?= $(shell pkg-config --cflags $(LUA))
+
+# The Python to build for: the first of these that has its headers, setuptools and pytest, else the first that has all
+# but pytest. A version manager's python3 is often first on PATH and lacks what the distribution's has.
+PYTHONS := python3 /usr/bin/python3
+CAN_BUILD = import os, sys, sysconfig; from importlib.util import find_spec as has; \
+	has("setuptools") and os.path.exists(sysconfig.get_path("include") + "/Python.h")
+first_python = $(firstword $(foreach p,$(PYTHONS),$(shell $(p) -c '$(1) and print(sys.executable)' 2>/dev/null)))
+ifndef PYTHON
+PYTHON := $(or $(call first_python,$(CAN_BUILD) and has("pytest")),$(call first_python,$(CAN_BUILD)))
+PYTHON_WHY := the first of $(PYTHONS) with Python.h, setuptools and, where possible, pytest; PYTHON= chooses another
+else
+PYTHON_WHY := chosen by PYTHON=
+endif
+
+# liburing goes into the libraries where it exists as an archive, so that they need nothing of it at run time.
+URING_FOUND := $(shell pkg-config --exists 'liburing >= 2.3' && echo yes)
+URING_LIBS := $(or $(wildcard $(shell pkg-config --variable=libdir liburing 2>/dev/null)/liburing.a),-luring)
+URING_CFLAGS := $(shell pkg-config --cflags liburing 2>/dev/null)
+
+VERSION := $(shell sed -n 's/^.define POLLRING_VERSION "\(.*\)"/\1/p' core/pollring.h)
+WARNINGS := -Wall -Wextra -Wshadow
+COMPILE = $(CC) -std=gnu11 -fPIC -pthread -MMD -MP $(CFLAGS) $(CPPFLAGS) -Icore $(URING_CFLAGS)
+LINK = $(CC) -pthread $(CFLAGS) $(LDFLAGS)
+objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/*.c))
+programs = $(patsubst $(1)/%.c,$(BUILD)/$(2)/%,$(wildcard $(1)/*.c))
+
+TESTS    := $(call programs,tests/c,tests)
+EXAMPLES := $(call programs,examples/c,examples)
+BENCHES  := $(call programs,bench,bench)
+LUA_MODULES := $(wildcard lua/pollring/*.lua)
+
+all: core python lua    ## Builds the library, the Python package and the Lua module (the default)
+.PHONY: all core python lua liburing
+
+liburing:
+	@$(if $(URING_FOUND),:,$(error pollring needs liburing 2.3 or newer and pkg-config; on Debian and Ubuntu: apt-get install liburing-dev pkgconf))
+
+# ---- the library: build/libpollring.a, build/libpollring.so ----
+
+core: $(BUILD)/libpollring.a $(BUILD)/libpollring.so    ## Builds the C library
+
+$(BUILD)/%.o: %.c | liburing
+	@mkdir -p $(@D)
+	$(COMPILE) $(WARNINGS) -c -o $@ $<
+
+# The header marks nothing for export. What the core's files share among themselves stays out of the archive's symbols
+# because it is one object file whose other names are local, and out of a shared object's by a version script.
+$(BUILD)/libpollring.a: $(call objects,core)
+	$(LD) -r -o $(BUILD)/pollring.o $^ && $(OBJCOPY) --wildcard --keep-global-symbol='pollring_*' $(BUILD)/pollring.o
+	rm -f $@ && $(AR) rcs $@ $(BUILD)/pollring.o
+
+exporting = echo '{ global: $(1); local: *; };' > $@.map && $(LINK) -shared -Wl,--version-script=$@.map
+
+$(BUILD)/libpollring.so.0: $(call objects,core)
+	$(call exporting,pollring_*) -Wl,-soname,$(@F) -o $@ $^ $(URING_LIBS)
+
+$(BUILD)/libpollring.so: $(BUILD)/libpollring.so.0
+	ln -sf $(<F) $@
+
+# ---- Python: build/python/pollring/ ----
+
+# setuptools decides what is out of date. Tests run on what it makes, so what they test is what pip installs.
+python: | liburing    ## Builds the Python package into build/python
+	@$(if $(PYTHON),:,$(error no Python has its headers and setuptools; on Debian and Ubuntu: apt-get install python3-dev python3-setuptools))
+	@echo "Python: $(PYTHON) ($(PYTHON_WHY))"
+	CFLAGS="$(CFLAGS)" SWIG="$(SWIG)" $(PYTHON) -W ignore setup.py -q build --build-base $(BUILD)/setuptools --build-lib $(BUILD)/python
+
+# ---- Lua: build/lua/pollring.so ----
+
+lua: $(BUILD)/lua/pollring.so    ## Builds the Lua module
+
+$(BUILD)/lua/pollring.so: $(BUILD)/lua/pollring_wrap.o $(call objects,bindings/lua) $(call objects,core)
+	$(call exporting,luaopen_pollring; pollring_lua_*) -o $@ $^ $(URING_LIBS)
+
+$(BUILD)/lua/pollring_wrap.c: bindings/lua/pollring.i bindings/pollring.i core/pollring.h
+	@mkdir -p $(@D)
+	$(SWIG) -lua -Ibindings -Icore -o $@ $<
+
+$(BUILD)/bindings/lua/%.o $(BUILD)/lua/%.o: CPPFLAGS += $(LUA_CFLAGS) -Ibindings/lua
+
+$(BUILD)/lua/pollring_wrap.o: $(BUILD)/lua/pollring_wrap.c    # generated: its warnings are nobody's
+	$(COMPILE) -w -c -o $@ $<
+
+# ---- tests, examples, benchmarks ----
+
+.PHONY: test test-c test-python test-lua asan test-programs c-programs asan-programs demo demo-c demo-lua bench lint
+.SECONDARY:    # keeps the object files of programs
+
+$(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/c/%.o $(BUILD)/libpollring.a
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $^ -lcmocka $(URING_LIBS)
+
+$(EXAMPLES): $(BUILD)/examples/%: $(BUILD)/examples/c/%.o $(BUILD)/libpollring.a
+$(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libpollring.a
+$(EXAMPLES) $(BENCHES):
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $^ $(URING_LIBS)
+
+c-programs: $(TESTS)
+
+# Without warnings: under the sanitizers gcc gives some that are false, and the first build has given those that are true.
+SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+asan-programs:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS="$(SANITIZE)" WARNINGS=-w c-programs
+
+test-programs: all $(TESTS) asan-programs $(EXAMPLES)    ## Builds all that the tests need
+
+RUN_TESTS = LUA="$(LUA)" $(PYTHON) tests/run.py
+
+test: test-programs    ## Runs all tests: test-c, test-python, test-lua
+	$(RUN_TESTS)
+test-c: $(TESTS) asan-programs    ## C tests: as they are, under ASan and UBSan, under valgrind
+	$(RUN_TESTS) c asan valgrind
+test-python: python    ## Python tests (pytest)
+	$(RUN_TESTS) python
+test-lua: lua    ## Lua tests (busted)
+	$(RUN_TESTS) lua
+asan: asan-programs    ## C tests under ASan and UBSan only
+	$(RUN_TESTS) asan
+
+export LUA_PATH_5_4 = lua/?.lua;;
+export LUA_CPATH_5_4 = $(BUILD)/lua/?.so;;
+
+demo: python    ## Runs the example in Python
+	PYTHONPATH=$(BUILD)/python $(PYTHON) examples/python/watch_everything.py
+demo-c: $(EXAMPLES)    ## Runs the example in C
+	$(BUILD)/examples/watch_everything
+demo-lua: lua    ## Runs the example in Lua
+	$(LUA) examples/lua/watch_everything.lua
+
+bench: $(BENCHES) python lua    ## Runs the benchmarks; needs luv (lua-luv) for the comparison in Lua
+	@LUA="$(LUA)" $(PYTHON) bench/run.py
+
+C_FILES := $(wildcard core/*.[ch] bindings/*/*.[ch] tests/c/*.[ch] examples/c/*.[ch] bench/*.[ch])
+lint_with = if command -v $(1) >/dev/null; then $(1) $(2) || failed=1; else echo "left out, not installed: $(1)"; fi
+
+lint:    ## Checks with clang-format, cppcheck, pyflakes3 and shellcheck, as far as they are installed
+	@failed=0; \
+	$(call lint_with,clang-format,--dry-run -Werror $(C_FILES)); \
+	$(call lint_with,cppcheck,--quiet --error-exitcode=1 --enable=warning --inline-suppr -Icore $(filter %.c,$(C_FILES))); \
+	$(call lint_with,pyflakes3,setup.py python tests examples); \
+	$(call lint_with,shellcheck,bootstrap .ci/run); \
+	exit $$failed
+
+# ---- install ----
+
+.PHONY: install uninstall clean help
+ROOT = $(DESTDIR)$(PREFIX)
+
+install: core lua    ## Installs the library and the Lua module under PREFIX (pip installs the Python package)
+	install -d $(ROOT)/include $(ROOT)/lib/pkgconfig $(ROOT)/lib/lua/5.4 $(ROOT)/share/lua/5.4/pollring
+	install -m 644 core/pollring.h $(ROOT)/include
+	install -m 644 $(BUILD)/libpollring.a $(ROOT)/lib
+	install -m 755 $(BUILD)/libpollring.so.0 $(ROOT)/lib
+	ln -sf libpollring.so.0 $(ROOT)/lib/libpollring.so
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' core/pollring.pc.in > $(ROOT)/lib/pkgconfig/pollring.pc
+	install -m 755 $(BUILD)/lua/pollring.so $(ROOT)/lib/lua/5.4
+	$(if $(LUA_MODULES),install -m 644 $(LUA_MODULES) $(ROOT)/share/lua/5.4/pollring)
+	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || /sbin/ldconfig    # else a new library isn't found until it runs
+
+uninstall:    ## Takes away what install put there
+	cd $(ROOT) && rm -f include/pollring.h lib/libpollring.a lib/libpollring.so.0 lib/libpollring.so \
+		lib/pkgconfig/pollring.pc lib/lua/5.4/pollring.so $(LUA_MODULES:lua/%=share/lua/5.4/%)
+	rmdir $(ROOT)/share/lua/5.4/pollring
+
+clean:    ## Removes build/
+	rm -rf $(BUILD)
+
+help:    ## Lists the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1\t/p' Makefile | expand -t 16
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
