@@ -313,8 +313,7 @@ int events_reach_kernel(struct pollring *ring) {
     int error;
     do
         error = ring->backend->enter(ring, 0, NULL);
-    while (!error && (ring->unsubmitted ||
-                      atomic_load_explicit(ring->cq.flags, memory_order_acquire) & ring->cq.task));
+    while (!error && (ring->unsubmitted || atomic_load_explicit(ring->cq.flags, memory_order_acquire) & ring->cq.task));
     return error;
 }
 
@@ -414,8 +413,8 @@ static bool is_timeout(const struct timespec *timeout) {
 
 /*
  * Collects what else is pending. Kernel rule: with DEFER_TASKRUN an enter runs as many work items as it is to wait for
- * completions, but at least twenty. While there is work, one completion more than is there comes for certain, or nearly:
- * work that makes none lets this sleep for some microseconds. So each enter doubles what is there.
+ * completions, but at least twenty. While there is work, one completion more than is there comes for certain, or
+ * nearly: work that makes none lets this sleep for some microseconds. So each enter doubles what is there.
  */
 static void complete_batch(struct pollring *ring) {
     static const struct timespec zero;
@@ -425,22 +424,21 @@ static void complete_batch(struct pollring *ring) {
             break;
 }
 
-/*
- * Submits, and waits until an event for the target is there. 0: it is; -ETIME: timeout or woken; -EINTR; -errno. Enters
- * the kernel only where that has a point: something to submit, something to collect, or nothing left but to sleep.
- */
-static int collect(struct pollring *ring, struct target target, const struct timespec *timeout) {
-    bool sleepy = !timeout || timeout->tv_sec || timeout->tv_nsec, look = ring->cq.blind;
+static bool is_sleepy(const struct timespec *timeout) {
+    return !timeout || timeout->tv_sec || timeout->tv_nsec;
+}
+
+/* Submits, and waits until an event for the target is there. Enters the kernel only where that has a point: something
+   to submit, something to collect, or nothing left but to sleep. */
+static int collect_whatever(struct pollring *ring, struct target target, const struct timespec *timeout) {
+    bool sleepy = is_sleepy(timeout), look = ring->cq.blind;
     struct timespec deadline;
     int found, error = 0;
 
-    if (!is_timeout(timeout))
-        return -EINVAL;
     if (timeout && sleepy)
         deadline = deadline_of(*timeout);
     if (ring->limbo)
         polls_reuse_freed(ring);
-    ring->batch_end = atomic_load_explicit(ring->cq.head, memory_order_relaxed) + ring->cq.entries + ring->active;
     for (;;) {
         if (unlikely(atomic_load_explicit(&ring->freed_elsewhere, memory_order_acquire)))
             polls_free_elsewhere(ring);
@@ -462,12 +460,38 @@ static int collect(struct pollring *ring, struct target target, const struct tim
         if (error && error != -ETIME && error != -EINTR)
             break;
     }
-    if (found && sleepy)
-        complete_batch(ring);
     int result = found ? 0 : error ? error : -ETIME;
     if (sleepy && result != -EINTR) /* a mere look, or a signal, leaves the wake-up to the next that would sleep */
         ring->woken = false;
     return result;
+}
+
+/* The usual collect, and all that it takes: there is nothing to send, to free or to hand out first, and the next
+   completion, or the work in the kernel, makes a usual event for the inbox. false: that needs a closer look. */
+static inline bool collect_usual(struct pollring *ring, const struct pollring_inbox *inbox) {
+    if (ring->first_pending | ring->unsubmitted | ring->limbo | ring->queued | ring->waker_pending | ring->woken |
+        atomic_load_explicit(&ring->freed_elsewhere, memory_order_acquire))
+        return false;
+    if (cq_is_empty(ring) && (!kernel_has_work(ring) || ring->backend->enter(ring, 0, NULL)))
+        return false;
+    const struct completion *completion = first_completion(ring);
+    if (!completion)
+        return false;
+    const struct pollring_poll *poll = poll_of(ring, (uint32_t)completion->user_data);
+    return is_usual(poll, completion) && poll->inbox == inbox;
+}
+
+/* 0: an event for the target is there; -ETIME: timeout or woken; -EINTR; -errno. Begins a batch. */
+static inline int collect(struct pollring *ring, struct target target, const struct timespec *timeout) {
+    int error = 0;
+    if (!is_timeout(timeout))
+        return -EINVAL;
+    if (!target.inbox || !collect_usual(ring, target.inbox))
+        error = collect_whatever(ring, target, timeout);
+    ring->batch_end = atomic_load_explicit(ring->cq.head, memory_order_relaxed) + ring->cq.entries + ring->active;
+    if (!error && kernel_has_work(ring) && is_sleepy(timeout))
+        complete_batch(ring);
+    return error;
 }
 
 /* The hot loop: takes usual completions of one inbox, up to the first that is none. Returns how many. */
@@ -575,6 +599,8 @@ int pollring_wait(struct pollring *ring, struct pollring_event *events, unsigned
             break;
         }
         count += (unsigned)taken;
+        if (cq_is_empty(ring) && !ring->queued && !kernel_has_work(ring))
+            break;
     }
     finish_batch(ring);
     return count ? (int)count : error == -ETIME ? 0 : error;
@@ -648,8 +674,8 @@ void pollring_inbox_close(struct pollring_inbox *inbox) {
 }
 
 bool pollring_pending(const struct pollring *ring) {
-    return ring->first_pending || ring->waker_pending || ring->queued || !cq_is_empty(ring) ||
-           kernel_has_work(ring) || ring->unsubmitted;
+    return ring->first_pending || ring->waker_pending || ring->queued || !cq_is_empty(ring) || kernel_has_work(ring) ||
+           ring->unsubmitted;
 }
 
 /* Before the completion queue goes: what is in it is queued. */

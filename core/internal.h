@@ -89,7 +89,7 @@ struct pollring_inbox {
 
 /* On a page that the kernel wipes in a forked child. */
 struct guard {
-    pid_t owner; /* 0: none yet */
+    _Atomic pid_t owner; /* 0: none yet; other threads ask too */
     bool alive;
 };
 
@@ -122,8 +122,8 @@ struct pollring {
     unsigned active;
     uint32_t queued;
     uint32_t first_pending, last_pending;
-    unsigned unsubmitted; /* requests that the backend has queued */
-    bool waker_pending;   /* the waker is to be armed by the next flush */
+    unsigned unsubmitted;        /* requests that the backend has queued */
+    bool waker_pending;          /* the waker is to be armed by the next flush */
     uint32_t slots, chunk_count; /* slots ever used; slot 0 is the waker */
     uint32_t free_slot, limbo;   /* freed slots: to be reused, and to be reused after the next collect */
     uint32_t *by_fd;             /* a power of two of chains */
@@ -133,14 +133,14 @@ struct pollring {
     int wake_fd;
     _Atomic bool wake_asked;
     bool woken;
-    bool started; /* an owner has entered */
-    bool closed;
+    bool started;        /* an owner has entered */
+    _Atomic bool closed; /* other threads ask too */
     _Atomic bool inside; /* the owner may sleep in the kernel */
     int host_fd;         /* what fileno() gives: an epoll fd, or -1 */
     int host_event_fd;   /* in it: readable where the kernel's side alone would not wake the host */
     bool host_signalled;
-    unsigned host_head; /* of the completion queue, when the host's fd was last settled */
-    bool host_watches; /* host_fd holds files of polls too */
+    unsigned host_head;          /* of the completion queue, when the host's fd was last settled */
+    bool host_watches;           /* host_fd holds files of polls too */
     _Atomic uint32_t references; /* the open ring, its polls, its inboxes */
     unsigned flags;              /* POLLRING_* as asked for */
     unsigned busy_poll_us;
@@ -161,7 +161,8 @@ struct backend {
     int (*update)(struct pollring *ring, struct pollring_poll *poll);
     int (*cancel)(struct pollring *ring, struct pollring_poll *poll);
     int (*submit)(struct pollring *ring);
-    /* Submits and collects; sleeps until so many completions are there, up to timeout (NULL: for ever). -ETIME, -EINTR. */
+    /* Submits and collects; sleeps until so many completions are there, up to timeout (NULL: for ever). -ETIME, -EINTR.
+     */
     int (*enter)(struct pollring *ring, unsigned wait_for, const struct timespec *timeout);
     /* Adds to an epoll fd what becomes readable with completions. */
     int (*nest)(struct pollring *ring, int epoll_fd, int event_fd);
@@ -213,7 +214,7 @@ static inline struct pollring_poll *poll_of(const struct pollring *ring, uint32_
     return &ring->chunks[slot / POLLS_PER_CHUNK][slot % POLLS_PER_CHUNK];
 }
 static inline uint32_t slot_of(const struct pollring_poll *poll) {
-    return (uint32_t)poll->user_data;
+    return (uint32_t)__atomic_load_n(&poll->user_data, __ATOMIC_RELAXED);
 }
 static inline bool poll_is_active(const struct pollring_poll *poll) {
     return poll->state != POLL_ENDED;

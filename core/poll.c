@@ -131,7 +131,8 @@ void poll_unlist(struct pollring *ring, struct pollring_poll *poll) {
 
 /* From here on completions of the request that was armed are nobody's. */
 void poll_next_generation(struct pollring_poll *poll) {
-    poll->user_data = (poll->user_data + GENERATION_ONE) & ~KIND_MASK;
+    /* Atomic for other threads that free the poll: they look up its slot here, which stays. */
+    __atomic_store_n(&poll->user_data, (poll->user_data + GENERATION_ONE) & ~KIND_MASK, __ATOMIC_RELAXED);
 }
 
 void poll_set_pending(struct pollring *ring, struct pollring_poll *poll) {

@@ -191,8 +191,8 @@ static void shut(struct pollring *ring) {
 }
 
 /*
- * Kernel rule: some milliseconds after the last fd of a ring is gone, the kernel interrupts the thread that used it, once,
- * whatever was cancelled before. A host would see an EINTR that no signal explains, so it is waited for here.
+ * Kernel rule: some milliseconds after the last fd of a ring is gone, the kernel interrupts the thread that used it,
+ * once, whatever was cancelled before. A host would see an EINTR that no signal explains, so it is waited for here.
  */
 static void take_interruption(void) {
     const struct timespec patience = {.tv_nsec = 100000000};
@@ -259,8 +259,8 @@ void ring_drain_waker(struct pollring *ring) {
 /* ---- a host's loop ---- */
 
 /*
- * Kernel rule: while an eventfd is being signalled no other eventfd is, the registered one neither (from the second time
- * on it is never, and the first time late). So a host must not depend on it for files whose wake-ups come from an
+ * Kernel rule: while an eventfd is being signalled no other eventfd is, the registered one neither (from the second
+ * time on it is never, and the first time late). So a host must not depend on it for files whose wake-ups come from an
  * eventfd: eventfds, and epoll fds that hold one. Those have no file type (nor have timerfds and the like, which this
  * costs a system call and no more), and are put into the host's epoll themselves, edge-triggered.
  */

@@ -3,6 +3,7 @@
  */
 #include "internal.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,11 +26,11 @@ static size_t append(char *buffer, size_t size, size_t position, const char *tex
     return position + (size_t)snprintf(end, end ? size - position : 0, "%s", text);
 }
 
-static size_t append_error(char *buffer, size_t size, int error) {
-    const char *name = strerrorname_np(error);
+static size_t append_error(char *buffer, size_t size, int64_t error) {
+    const char *name = error <= INT_MAX ? strerrorname_np((int)error) : NULL;
     char number[24];
     if (!name) {
-        snprintf(number, sizeof number, "error %d", error);
+        snprintf(number, sizeof number, "error %lld", (long long)error);
         name = number;
     }
     return append(buffer, size, 0, name);
@@ -42,7 +43,7 @@ int pollring_strevents(int result, char *buffer, size_t size) {
     if (size)
         buffer[0] = '\0';
     if (result < 0)
-        return (int)append_error(buffer, size, -(result + 1) + 1);
+        return (int)append_error(buffer, size, -(int64_t)result);
     for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
         if (!(rest & bits[i].bit))
             continue;

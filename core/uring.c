@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <liburing.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +22,9 @@ _Static_assert(COMPLETION_MORE == IORING_CQE_F_MORE, "a completion is a CQE");
 
 struct uring {
     struct io_uring ring;
+    unsigned enter_fd;    /* the ring's fd, or its number among the thread's registered ones */
     unsigned enter_flags; /* IORING_ENTER_REGISTERED_RING */
+    pid_t pinned_to;      /* the thread that the ring's fd is registered with */
 };
 
 static struct uring *uring_of(const struct pollring *ring) {
@@ -101,22 +104,41 @@ static int uring_open(struct pollring *ring, unsigned entries, unsigned cq_entri
     }
     for (unsigned i = 0; i < *uring->ring.sq.kring_entries; i++)
         uring->ring.sq.array[i] = i; /* entries are submitted in the order in which they are filled */
+    uring->enter_fd = (unsigned)uring->ring.ring_fd;
     ring->backend_state = uring;
+    ring->unsubmitted = 0;
     ring->stats.setup = stuck;
     show_queue(ring, &uring->ring);
     return 0;
 }
 
+/* By hand: liburing would unregister it with whatever thread closes the ring, where the number is another ring's. */
+static void pin(struct uring *uring) {
+    struct io_uring_rsrc_update number = {.offset = UINT_MAX, .data = (uint64_t)uring->ring.ring_fd};
+    if (io_uring_register((unsigned)uring->ring.ring_fd, IORING_REGISTER_RING_FDS, &number, 1) != 1)
+        return;
+    uring->enter_fd = number.offset;
+    uring->enter_flags = IORING_ENTER_REGISTERED_RING;
+    uring->pinned_to = this_thread();
+}
+
+static void unpin(const struct pollring *ring, struct uring *uring) {
+    struct io_uring_rsrc_update number = {.offset = uring->enter_fd};
+    if (uring->pinned_to == this_thread() && ring->guard->alive) /* a forked child goes by its parent's number */
+        io_uring_register((unsigned)uring->ring.ring_fd, IORING_UNREGISTER_RING_FDS, &number, 1);
+}
+
 static int uring_start(struct pollring *ring) {
     struct uring *uring = uring_of(ring);
     int error = io_uring_register((unsigned)uring->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
-    if (!error && ring->flags & POLLRING_PINNED && io_uring_register_ring_fd(&uring->ring) == 1)
-        uring->enter_flags = IORING_ENTER_REGISTERED_RING;
+    if (!error && ring->flags & POLLRING_PINNED)
+        pin(uring);
     return error;
 }
 
 static void uring_close(struct pollring *ring) {
     struct uring *uring = uring_of(ring);
+    unpin(ring, uring);
     io_uring_queue_exit(&uring->ring);
     free(uring);
 }
@@ -124,6 +146,7 @@ static void uring_close(struct pollring *ring) {
 static int uring_reopen(struct pollring *ring) {
     struct uring *old = uring_of(ring);
     struct pollring_stats old_stats = ring->stats;
+    unsigned old_unsubmitted = ring->unsubmitted;
     struct completion_queue old_queue = ring->cq;
     int error = uring_open(ring, ring->stats.entries, ring->cq.entries);
     if (!error) {
@@ -132,11 +155,13 @@ static int uring_reopen(struct pollring *ring) {
             uring_close(ring);
             ring->backend_state = old;
             ring->stats = old_stats;
+            ring->unsubmitted = old_unsubmitted;
             ring->cq = old_queue;
         }
     }
     if (error)
         return error;
+    unpin(ring, old);
     io_uring_queue_exit(&old->ring);
     free(old);
     return 0;
@@ -150,8 +175,8 @@ static int call_enter(struct pollring *ring, unsigned wait_for, unsigned flags, 
     atomic_store_explicit((_Atomic unsigned *)sq->ktail, sq->sqe_tail, memory_order_release);
     sq->sqe_head = sq->sqe_tail;
     ring->stats.enters++;
-    int result = io_uring_enter2((unsigned)uring->ring.enter_ring_fd, ring->unsubmitted, wait_for,
-                                 flags | uring->enter_flags, argument, size);
+    int result =
+        io_uring_enter2(uring->enter_fd, ring->unsubmitted, wait_for, flags | uring->enter_flags, argument, size);
     if (result > 0) {
         ring->stats.requests += (unsigned)result;
         ring->unsubmitted -= (unsigned)result;
@@ -267,9 +292,9 @@ static int uring_nest(struct pollring *ring, int epoll_fd, int event_fd) {
 }
 
 /*
- * Kernel bug, seen on 6.18: where a write to an eventfd is what made the completion, the registered eventfd is signalled
- * by RCU, some 15 ms later, and after the first such time never again until it is registered anew. Without DEFER_TASKRUN
- * the ring's own fd wakes the host.
+ * Kernel bug, seen on 6.18: where a write to an eventfd is what made the completion, the registered eventfd is
+ * signalled by RCU, some 15 ms later, and after the first such time never again until it is registered anew. Without
+ * DEFER_TASKRUN the ring's own fd wakes the host.
  */
 static void uring_renest(struct pollring *ring, int event_fd) {
     unsigned ring_fd = (unsigned)uring_of(ring)->ring.ring_fd;

@@ -1,0 +1,108 @@
+/*
+ * Errors. A script's mistakes are raised: wrong types and ranges, a closed ring, another thread's ring, a poll that has
+ * ended. What the system refuses is returned as io.open does: nil, message, errno. Both say "method: fd N: reason".
+ *
+ * A function is named as a script calls it, "ring:wait"; or, where SWIG names it, "submit" and "poll_update".
+ */
+#include "binding.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Pushes what every message begins with. */
+static void push_place(lua_State *L, const char *function, int fd) {
+    if (strpbrk(function, ".:"))
+        lua_pushfstring(L, "%s: ", function);
+    else if (!strncmp(function, "poll_", strlen("poll_")))
+        lua_pushfstring(L, "poll:%s: ", function + strlen("poll_"));
+    else
+        lua_pushfstring(L, "ring:%s: ", function);
+    if (fd != NO_FD) {
+        lua_pushfstring(L, "fd %d: ", fd);
+        lua_concat(L, 2);
+    }
+}
+
+int pollring_lua_raise(lua_State *L, const char *function, int fd, const char *format, ...) {
+    char reason[256];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(reason, sizeof reason, format, arguments);
+    va_end(arguments);
+    push_place(L, function, fd);
+    return luaL_error(L, "%s%s", lua_tostring(L, -1), reason);
+}
+
+static const char *reason_of(int error) {
+    switch (-error) {
+    case EINVAL:
+        return "an argument is out of range";
+    case EEXIST:
+        return "another thread owns the ring";
+    case EOWNERDEAD:
+        return "the ring is the parent process's";
+    case ESHUTDOWN:
+        return "the ring is closed";
+    case ELOOP:
+        return "a ring can't poll itself";
+    case ENOENT:
+        return "the poll has ended";
+    case EALREADY:
+        return "the poll is active";
+    default:
+        return strerror(-error);
+    }
+}
+
+static bool is_scripts_mistake(int error) {
+    switch (-error) {
+    case EINVAL:
+    case EEXIST:
+    case EOWNERDEAD:
+    case ESHUTDOWN:
+    case ELOOP:
+    case ENOENT:
+    case EALREADY:
+    case EBADF:
+        return true;
+    default:
+        return false;
+    }
+}
+
+int pollring_lua_raise_errno(lua_State *L, const char *function, int fd, int error) {
+    char name[32];
+    pollring_strevents(error, name, sizeof name);
+    return pollring_lua_raise(L, function, fd, "%s (%s)", reason_of(error), name);
+}
+
+/* Raises, or pushes nil, message, errno and returns 3. */
+int pollring_lua_failed(lua_State *L, const char *function, int fd, int error) {
+    if (is_scripts_mistake(error))
+        return pollring_lua_raise_errno(L, function, fd, error);
+    char name[32];
+    pollring_strevents(error, name, sizeof name);
+    lua_pushnil(L);
+    push_place(L, function, fd);
+    lua_pushfstring(L, "%s (%s)", strerror(-error), name);
+    lua_concat(L, 2);
+    lua_pushinteger(L, -error);
+    return 3;
+}
+
+/* The result of a core's function that was given the values at index 1 and 2. */
+int pollring_lua_status(lua_State *L, const char *function, int result) {
+    if (result < 0)
+        return pollring_lua_failed(L, function, pollring_lua_fd_of(L, 1), result);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+int pollring_lua_number(lua_State *L, const char *function, int result) {
+    if (result < 0)
+        return pollring_lua_failed(L, function, pollring_lua_fd_of(L, 1), result);
+    lua_pushinteger(L, result);
+    return 1;
+}

@@ -1,0 +1,55 @@
+/* The core's plain structs as tables with the same names in them; set-ups by their names. */
+#include "binding.h"
+
+static void set_integer(lua_State *L, const char *name, lua_Integer value) {
+    lua_pushinteger(L, value);
+    lua_setfield(L, -2, name);
+}
+
+/* A set: {defer_taskrun = true, ...}. */
+static void set_setups(lua_State *L, const char *name, unsigned setups) {
+    lua_newtable(L);
+    for (const struct pollring_lua_choice *setup = pollring_lua_setups; setup->name; setup++)
+        if (setups & setup->value) {
+            lua_pushboolean(L, true);
+            lua_setfield(L, -2, setup->name);
+        }
+    lua_setfield(L, -2, name);
+}
+
+static void set_setup(lua_State *L, const char *name, unsigned value) {
+    for (const struct pollring_lua_choice *setup = pollring_lua_setups; setup->name; setup++)
+        if (value == setup->value) {
+            lua_pushstring(L, setup->name);
+            lua_setfield(L, -2, name);
+        }
+}
+
+int pollring_lua_push_stats(lua_State *L, const struct pollring_stats *stats) {
+    lua_createtable(L, 0, 12);
+    set_setup(L, "setup", stats->setup); /* none with epoll */
+    set_integer(L, "entries", stats->entries);
+    set_integer(L, "cq_entries", stats->cq_entries);
+    set_integer(L, "active", stats->active);
+    set_integer(L, "queued", stats->queued);
+    set_integer(L, "enters", (lua_Integer)stats->enters);
+    set_integer(L, "requests", (lua_Integer)stats->requests);
+    set_integer(L, "events", (lua_Integer)stats->events);
+    set_integer(L, "rearmed", (lua_Integer)stats->rearmed);
+    set_integer(L, "merged", (lua_Integer)stats->merged);
+    set_integer(L, "dropped", (lua_Integer)stats->dropped);
+    set_integer(L, "memory", (lua_Integer)stats->memory);
+    return 1;
+}
+
+int pollring_lua_push_probe(lua_State *L, const struct pollring_probe *probe) {
+    lua_createtable(L, 0, 5);
+    lua_pushstring(L, probe->kernel);
+    lua_setfield(L, -2, "kernel");
+    set_integer(L, "io_uring", probe->io_uring);
+    set_setups(L, "setups", probe->setups);
+    set_integer(L, "sysctl_disabled", probe->sysctl_disabled);
+    lua_pushstring(L, probe->message);
+    lua_setfield(L, -2, "message");
+    return 1;
+}

@@ -1,0 +1,43 @@
+/* The module table: SWIG's, with what is written by hand added. */
+#include "binding.h"
+
+#include <lualib.h>
+
+static void push_global(lua_State *L, const char *name) {
+    lua_pushglobaltable(L);
+    lua_pushstring(L, name);
+    lua_rawget(L, -2);
+    lua_remove(L, -2);
+}
+
+/* Pops the value at the top. */
+static void set_global(lua_State *L, const char *name) {
+    lua_pushglobaltable(L);
+    lua_insert(L, -2);
+    lua_pushstring(L, name);
+    lua_insert(L, -2);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+}
+
+/* SWIG sets two globals, for types that this module has none of: they get their former values again. */
+static void open_wrapped(lua_State *L) {
+    push_global(L, "swig_type");
+    push_global(L, "swig_equals");
+    lua_pushcfunction(L, pollring_lua_open_wrapped);
+    lua_call(L, 0, 1);
+    lua_insert(L, -3);
+    set_global(L, "swig_equals");
+    set_global(L, "swig_type");
+}
+
+__attribute__((visibility("default"))) int luaopen_pollring(lua_State *L) {
+    static const luaL_Reg functions[] = {{"ring", pollring_lua_ring}, {"names", pollring_lua_names}, {NULL, NULL}};
+    lua_settop(L, 0);
+    open_wrapped(L);
+    lua_pushnil(L);
+    lua_setmetatable(L, 1); /* SWIG's, for global variables of C */
+    luaL_setfuncs(L, functions, 0);
+    pollring_lua_types_create(L, 1);
+    return 1;
+}
