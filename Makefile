@@ -144,7 +144,7 @@ bench: $(BENCHES) python lua    ## Runs the benchmarks; needs luv (lua-luv) for 
 C_FILES := $(wildcard core/*.[ch] bindings/*/*.[ch] tests/c/*.[ch] examples/c/*.[ch] bench/*.[ch])
 lint_with = if command -v $(1) >/dev/null; then $(1) $(2) || failed=1; else echo "left out, not installed: $(1)"; fi
 
-lint:    ## Checks with clang-format, cppcheck, pyflakes3 and shellcheck, as far as they are installed
+lint:    ## Checks with clang-format, pyflakes3 and shellcheck, as far as they are installed
 	@failed=0; \
 	$(call lint_with,clang-format,--dry-run -Werror $(C_FILES)); \
 	$(call lint_with,cppcheck,--quiet --error-exitcode=1 --enable=warning --inline-suppr -Icore $(filter %.c,$(C_FILES))); \

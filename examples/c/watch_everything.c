@@ -140,12 +140,13 @@ static void watch(struct pollring *ring, pid_t child) {
     struct pollring_stats stats;
     pollring_stats(ring, &stats);
     /* Level or edge, epoll makes a system call to add each file, one to take it out again, and one a batch. */
-    printf("\n%u events in %u batches, from %d requests, each armed once\n"
-           "pollring: %llu system calls, the arming among them\n"
-           "epoll:    %d to add, %u to wait, %d to remove: %u\n"
-           "one-shot polls would have been armed %u times more\n",
-           count, batches, FILES, (unsigned long long)stats.enters, FILES, batches + 1, FILES, 2 * FILES + batches + 1,
-           count);
+    printf(
+        "\n%u events in %u batches, from %d requests, each armed once\n"
+        "pollring: %llu system calls, the arming among them\n"
+        "epoll:    %d to add, %u to wait, %d to remove: %u\n"
+        "one-shot polls would have been armed %u times more\n",
+        count, batches, FILES, (unsigned long long)stats.enters, FILES, batches + 1, FILES, 2 * FILES + batches + 1,
+        count);
 }
 
 int main(void) {

@@ -33,10 +33,11 @@ local function drain(connection)
   until message
 end
 
+io.stdout:setvbuf "line"
 local server = assert(socket.bind("127.0.0.1", 0))
 local _, port = server:getsockname()
 local child = assert(io.popen(CHILD))
-local talker = assert(io.popen(("%s -e '%s'"):format(arg[-1], TALKER:format(port))))
+local talker = assert(io.popen(("%s -e '%s'"):format(arg[-1] or "lua5.4", TALKER:format(port))))
 local connection = assert(server:accept())
 server:close()
 connection:settimeout(0)
@@ -58,7 +59,14 @@ while true do
   for poll, events, more in ring:wait(left) do
     local watched = poll.data
     count = count + 1
-    print(("%7.3fs  %-10s %-24s more=%s"):format(socket.gettime() - started, watched.name, pollring.names(events), more))
+    print(
+      ("%7.3fs  %-10s %-24s more=%s"):format(
+        socket.gettime() - started,
+        watched.name,
+        pollring.names(events),
+        more and "True" or "False"
+      )
+    )
     watched.read(watched.file, events)
   end
   batches = batches + (count > before and 1 or 0)

@@ -42,5 +42,6 @@ __all__ = [
     "POLLWRNORM",
     "Poll",
     "Ring",
+    "__version__",
     "probe",
 ]
