@@ -147,7 +147,6 @@ lint_with = if command -v $(1) >/dev/null; then $(1) $(2) || failed=1; else echo
 lint:    ## Checks with clang-format, pyflakes3 and shellcheck, as far as they are installed
 	@failed=0; \
 	$(call lint_with,clang-format,--dry-run -Werror $(C_FILES)); \
-	$(call lint_with,cppcheck,--quiet --error-exitcode=1 --enable=warning --inline-suppr -Icore $(filter %.c,$(C_FILES))); \
 	$(call lint_with,pyflakes3,setup.py python tests examples); \
 	$(call lint_with,shellcheck,bootstrap .ci/run); \
 	exit $$failed
