@@ -69,7 +69,7 @@ static int ring_wait(lua_State *L) {
     struct timeout timeout;
     int result;
     pollring_lua_check_timeout(L, 2, "ring:wait", NO_FD, &timeout);
-    while ((result = pollring_collect(object->ring, timeout.pointer)) == -EINTR) {
+    while ((result = pollring_inbox_collect(object->ring, NULL, timeout.pointer)) == -EINTR) {
         pollring_lua_interrupted(L, &timeout);
         if (!object->ring)
             break;

@@ -1,83 +1,68 @@
--- One ring watches everything at once, each file with one multishot request: the output of two children, and a TCP
--- connection. It prints a line an event, and at the end what that took.
+-- One ring watches all that plain Lua can open, each file with one multishot request: pipes of child processes, and both
+-- ends of a TCP connection. It prints a line an event, and at the end what that took.
 local pollring = require "pollring"
 local socket = require "socket"
 
-local SECONDS = 5
-local CHILD = "for i in 0 1 2 3 4 5 6 7; do echo line $i; sleep 0.5; done"
-
--- Traffic to be watched: messages on the connection, some of them told in a line; then it hangs up.
-local TALKER = [[
-  local socket = require "socket"
-  local peer = assert(socket.connect("127.0.0.1", %d))
-  io.stdout:setvbuf "line"
-  for i = 0, 11 do
-    socket.sleep(0.3)
-    peer:send "hello"
-    if i %% 3 == 0 then
-      print("sent", i)
-    end
-  end
-]]
-
--- io.popen's files block. But both children write whole lines, each at once, so an event says that there is a line to
--- read, and with POLLHUP, when the writer has gone, reading all that is left doesn't block either.
-local function read_pipe(file, events)
-  file:read(events & pollring.POLLHUP ~= 0 and "a" or "l")
+local function connection()
+  local listener = assert(socket.bind("127.0.0.1", 0)) -- any free port
+  local _, port = listener:getsockname()
+  local near, far = assert(socket.connect("127.0.0.1", port)), assert(listener:accept())
+  listener:close()
+  near:settimeout(0)
+  far:settimeout(0)
+  return near, far
 end
 
--- Reads until there is no more: an event says that there was something, not how much.
-local function drain(connection)
+-- An event says that there was something, not how much: sockets are read until there is no more.
+local function drain(connected)
   repeat
-    local _, message = connection:receive(65536)
-  until message
+    local line = connected:receive()
+  until not line
 end
 
-io.stdout:setvbuf "line"
-local server = assert(socket.bind("127.0.0.1", 0))
-local _, port = server:getsockname()
-local child = assert(io.popen(CHILD))
-local talker = assert(io.popen(("%s -e '%s'"):format(arg[-1] or "lua5.4", TALKER:format(port))))
-local connection = assert(server:accept())
-server:close()
-connection:settimeout(0)
-
+local near, far = connection()
 local ring <close> = assert(pollring.ring())
-ring:poll_add(child, "in", { data = { name = "child", file = child, read = read_pipe } })
-ring:poll_add(talker, "in", { data = { name = "talker", file = talker, read = read_pipe } })
-ring:poll_add(connection, "in|rdhup", { data = { name = "tcp", file = connection, read = drain } })
-local files = ring.active
 
-local started = socket.gettime()
-local count, batches = 0, 0
-while true do
-  local left = started + SECONDS - socket.gettime()
-  if left <= 0 then
-    break
-  end
-  local before = count
-  for poll, events, more in ring:wait(left) do
-    local watched = poll.data
-    count = count + 1
-    print(
-      ("%7.3fs  %-10s %-24s more=%s"):format(
-        socket.gettime() - started,
-        watched.name,
-        pollring.names(events),
-        more and "True" or "False"
-      )
-    )
-    watched.read(watched.file, events)
-  end
-  batches = batches + (count > before and 1 or 0)
+local function watch(name, file, on_event)
+  ring:poll_add(file, "in", { data = { name = name, file = file, on_event = on_event } })
 end
-local stats = ring:stats()
 
--- Level or edge, epoll makes a system call to add each file, one to take it out again, and one a batch.
-print(([[
+watch("child", io.popen "for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.5; done", function(file)
+  file:read("l")
+end)
+watch("clock", io.popen "for i in 1 2 3 4; do sleep 1.1; date; done", function(file, more)
+  local line = file:read("l")
+  if line then
+    far:send(line .. "\n") -- traffic to be watched
+  end
+  if not more then
+    far:shutdown("send")
+  end
+end)
+watch("unread", io.popen "seq 1000", function() end) -- one event all the same, not one for every look
+watch("near", near, function(_, more)
+  drain(near)
+  near:send("thank you\n")
+  if not more then
+    near:close()
+  end
+end)
+watch("far", far, drain)
 
-%d events in %d batches, from %d requests, each armed once
-pollring: %d system calls, the arming among them
-epoll:    %d to add, %d to wait, %d to remove: %d
-one-shot polls would have been armed %d times more]]):format(
-  count, batches, files, stats.enters, files, batches + 1, files, 2 * files + batches + 1, count))
+local files, count, batches, started = ring.active, 0, 0, socket.gettime()
+while ring.active > 0 do
+  batches = batches + 1
+  for poll, events, more in ring:wait() do
+    local seconds, watched = socket.gettime() - started, poll.data
+    count = count + 1
+    print(("%7.3fs  %-10s %-24s more=%s"):format(seconds, watched.name, pollring.names(events), more))
+    watched.on_event(watched.file, more)
+  end
+end
+
+-- Level or edge, epoll makes a system call to add each file, one to take it out again, and one a batch; level-triggered,
+-- it would also report "unread" in each of them.
+print(("\n%d events in %d batches, from %d requests, each armed once"):format(count, batches, files))
+print(("pollring: %d system calls, the arming among them"):format(ring:stats().enters))
+print(("epoll:    %d to add, %d to wait, %d to remove: %d"):format(files, batches, files, 2 * files + batches))
+print(("one-shot polls would have been armed %d times more"):format(count))
