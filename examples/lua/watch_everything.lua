@@ -39,7 +39,7 @@ watch("clock", io.popen "for i in 1 2 3 4; do sleep 1.1; date; done", function(f
     far:shutdown("send")
   end
 end)
-watch("unread", io.popen "seq 1000", function() end) -- one event all the same, not one for every look
+watch("unread", io.popen "seq 1000", function() end) -- what stays unread is not reported again
 watch("near", near, function(_, more)
   drain(near)
   near:send("thank you\n")
