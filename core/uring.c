@@ -102,8 +102,9 @@ static int uring_open(struct pollring *ring, unsigned entries, unsigned cq_entri
         free(uring);
         return error;
     }
-    for (unsigned i = 0; i < *uring->ring.sq.kring_entries; i++)
-        uring->ring.sq.array[i] = i; /* entries are submitted in the order in which they are filled */
+    /* Entries are submitted in the order in which they are filled. Newer liburings set up a ring without the array. */
+    for (unsigned i = 0; uring->ring.sq.array && i < *uring->ring.sq.kring_entries; i++)
+        uring->ring.sq.array[i] = i;
     uring->enter_fd = (unsigned)uring->ring.ring_fd;
     ring->backend_state = uring;
     ring->unsubmitted = 0;
