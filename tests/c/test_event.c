@@ -468,6 +468,33 @@ TEST(a_poll_that_a_full_queue_ended_is_armed_again_after_its_event_was_taken) {
     assert_int_equal(read_all(ring), 40);
 }
 
+/* It has an event in its queue and gets another one when the completion queue is full: only after that one was taken
+   may it be armed again, or the unread data would make a third. */
+TEST(a_poll_that_a_full_queue_ended_is_armed_again_after_its_last_event_was_taken) {
+    struct pollring *ring = open_small_ring();
+    struct ends pipe = make_pipe();
+    struct pollring_poll *poll = arm(ring, pipe.near, POLLIN), *asked = arm(ring, make_eventfd(), POLLIN);
+    int fds[40];
+    for (int i = 0; i < 40; i++) {
+        fds[i] = make_eventfd();
+        add_with(ring, fds[i], POLLIN, 0, &fds[i]);
+    }
+    assert_next_says(asked, &no_time, -ETIME);
+    write_some(pipe.far);
+    assert_next_says(asked, &no_time, -ETIME);
+    for (int i = 0; i < 40; i++)
+        write_some(fds[i]);
+    write_some(pipe.far);
+    assert_next_says(asked, &no_time, -ETIME);
+    assert_next(poll, POLLIN);
+    assert_next_says(asked, &no_time, -ETIME);
+    assert_next(poll, POLLIN);
+    read_some(pipe.near);
+    read_some(pipe.near);
+    assert_next_says(poll, &no_time, -ETIME);
+    assert_int_equal(read_all(ring), 40);
+}
+
 TEST(a_raw_poll_shows_what_the_kernel_wrote) {
     struct pollring *ring = open_ring();
     struct ends pipe = make_pipe();
@@ -924,6 +951,7 @@ int main(void) {
         RUN(a_file_that_cannot_be_polled_ends_when_the_queue_is_full_too),
         RUN(a_poll_that_is_not_to_be_rearmed_ends_by_overflow),
         RUN(a_poll_that_a_full_queue_ended_is_armed_again_after_its_event_was_taken),
+        RUN(a_poll_that_a_full_queue_ended_is_armed_again_after_its_last_event_was_taken),
         RUN(a_raw_poll_shows_what_the_kernel_wrote),
         RUN(iterating_over_one_poll_loses_no_event_of_another),
         RUN(a_wait_hands_out_queued_events_first),

@@ -106,6 +106,19 @@ TEST(a_reused_number_gets_no_event_of_the_poll_before) {
     }
 }
 
+TEST(a_poll_that_is_armed_again_is_of_the_file_that_has_the_number_then) {
+    struct pollring *ring = open_ring();
+    int fd = make_ready_eventfd(), file = keep_fd(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    struct pollring_poll *poll = add(ring, fd, POLLIN);
+    assert_event(ring, poll, POLLIN);
+    assert_int_equal(pollring_poll_remove(poll), 0);
+    assert_last_event(ring, poll, -ECANCELED);
+    assert_int_equal(dup3(file, fd, O_CLOEXEC), fd);
+    assert_int_equal(pollring_poll_arm(poll), 0);
+    assert_last_event(ring, poll, POLLIN);
+    assert_ended(poll, POLLRING_END_UNPOLLABLE);
+}
+
 TEST(getters_tell_what_was_asked_for) {
     struct pollring *ring = open_ring();
     int owner, fd = make_eventfd();
@@ -188,6 +201,62 @@ TEST(an_iterator_is_not_woken_by_bits_that_are_no_longer_asked_for) {
     assert_next_says(poll, &no_time, -ETIME);
     struct timespec timeout = in_ms(2);
     assert_next_says(poll, &timeout, -ETIME);
+}
+
+/* Each has been ended by the full queue, and what it said is dropped: it has to be armed again all the same. */
+TEST(a_poll_whose_queued_events_are_all_dropped_stays_armed) {
+    struct pollring *ring = open_ring();
+    struct pollring_poll *polls[100], *asked = arm(ring, make_eventfd(), POLLIN);
+    struct ends pairs[100];
+    for (int i = 0; i < 100; i++) {
+        pairs[i] = make_socketpair();
+        polls[i] = add(ring, pairs[i].near, POLLIN | POLLOUT);
+    }
+    assert_next_says(asked, &no_time, -ETIME);
+    assert_int_equal(stats_of(ring).queued, 100);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(pollring_poll_update(polls[i], POLLIN), 0);
+    assert_int_equal(stats_of(ring).queued, 0);
+    assert_silence(ring);
+    for (int i = 0; i < 100; i++) {
+        write_some(pairs[i].far);
+        assert_next(polls[i], POLLIN);
+    }
+}
+
+TEST(an_end_that_is_queued_survives_an_update) {
+    struct pollring *ring = open_ring();
+    struct pollring_poll *poll = arm(ring, make_ready_eventfd(), POLLIN);
+    assert_int_equal(pollring_poll_remove(poll), 0);
+    assert_int_equal(pollring_poll_arm(poll), 0);
+    assert_int_equal(pollring_poll_update(poll, POLLIN), 0);
+    assert_last_event(ring, poll, -ECANCELED);
+    assert_event(ring, poll, POLLIN);
+}
+
+/* Ended by a full queue while it said only what is no longer asked for: an end without a bit, on which no wait sleeps.
+ */
+TEST(an_end_that_says_nothing_else_is_seen) {
+    struct pollring *ring = open_ring();
+    struct pollring_poll *polls[100];
+    struct pollring_event event;
+    int ended = 0;
+    for (int i = 0; i < 100; i++)
+        polls[i] = add_with(ring, make_socketpair().near, POLLIN | POLLOUT, POLLRING_NO_REARM, NULL);
+    assert_int_equal(pollring_submit(ring), 0);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(pollring_poll_update(polls[i], POLLIN), 0);
+    bool overflows = stats_of(ring).cq_entries < 100;
+    double start = now_ms();
+    while (pollring_wait(ring, &event, 1, overflows && !ended ? &guard_time : &no_time) == 1) {
+        assert_int_equal(event.result, 0);
+        assert_false(event.more);
+        assert_ended(event.poll, POLLRING_END_OVERFLOW);
+        ended++;
+    }
+    assert_true(now_ms() - start < GUARD_MS);
+    assert_int_equal(ended > 0, overflows);
+    assert_int_equal(pollring_active(ring), 100 - ended);
 }
 
 /* A write and an update meet in the kernel; whichever comes first, the update has taken in the end. */
@@ -631,6 +700,7 @@ int main(void) {
         RUN(an_add_goes_out_with_the_next_wait_and_names_a_number_until_then),
         RUN(an_armed_poll_holds_its_file_when_the_number_is_another_files),
         RUN(a_reused_number_gets_no_event_of_the_poll_before),
+        RUN(a_poll_that_is_armed_again_is_of_the_file_that_has_the_number_then),
         RUN(getters_tell_what_was_asked_for),
         RUN(an_update_asks_for_other_events),
         RUN(an_update_before_the_add_went_out_goes_with_it),
@@ -638,6 +708,9 @@ int main(void) {
         RUN(bits_that_are_no_longer_asked_for_are_dropped_from_queued_events),
         RUN(a_raw_poll_keeps_bits_that_are_no_longer_asked_for),
         RUN(an_iterator_is_not_woken_by_bits_that_are_no_longer_asked_for),
+        RUN(a_poll_whose_queued_events_are_all_dropped_stays_armed),
+        RUN(an_end_that_is_queued_survives_an_update),
+        RUN(an_end_that_says_nothing_else_is_seen),
         RUN(an_update_takes_though_an_event_is_in_flight),
         RUN(many_polls_can_be_updated_at_once),
         RUN(an_update_is_lost_on_nobody_when_the_queue_is_full),

@@ -222,29 +222,50 @@ TEST(a_wait_that_finds_all_collected_makes_no_system_call) {
 
 /* ---- inboxes ---- */
 
+enum { POLLS_OF_AN_INBOX = 10 };
+
+/* Takes one event of each of the polls, in any order, and nothing else. */
+static void take_each(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_poll *polls[]) {
+    for (int count = 0; count < POLLS_OF_AN_INBOX; count++) {
+        struct pollring_event event;
+        int known = 0;
+        assert_int_equal(pollring_take(ring, inbox, &event), 1);
+        read_some(pollring_poll_fd(event.poll)); /* a second event of it would find nothing */
+        for (int i = 0; i < POLLS_OF_AN_INBOX; i++)
+            known += polls[i] == event.poll;
+        assert_int_equal(known, 1);
+    }
+    assert_nothing_to_take(ring, inbox);
+}
+
+/* At arming, and again when all is known of the polls, which is another way through the core. */
 TEST(each_inbox_gets_the_events_of_its_own_polls) {
     struct pollring *ring = open_ring();
     struct pollring_inbox *inboxes[] = {pollring_inbox_open(ring), pollring_inbox_open(ring)};
-    struct pollring_poll *own = add(ring, make_ready_eventfd(), POLLIN), *polls[2][10];
-    for (int i = 0; i < 20; i++)
+    struct pollring_poll *own = add(ring, make_ready_eventfd(), POLLIN), *polls[2][POLLS_OF_AN_INBOX];
+    for (int i = 0; i < 2 * POLLS_OF_AN_INBOX; i++)
         polls[i & 1][i / 2] = add_to(inboxes[i & 1], make_ready_eventfd(), POLLIN);
-    assert_int_equal(pollring_collect(ring, &guard_time), 0);
-    for (int i = 0; i < 2; i++) {
-        struct pollring_event event;
-        for (int count = 0; count < 10; count++) {
-            int known = 0;
-            assert_int_equal(pollring_take(ring, inboxes[i], &event), 1);
-            read_some(pollring_poll_fd(event.poll));
-            for (int j = 0; j < 10; j++)
-                known += polls[i][j] == event.poll;
-            assert_int_equal(known, 1);
-        }
-        assert_nothing_to_take(ring, inboxes[i]);
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(pollring_collect(ring, &guard_time), 0);
+        for (int i = 0; i < 2; i++)
+            take_each(ring, inboxes[i], polls[i]);
+        assert_event(ring, own, POLLIN);
+        assert_silence(ring);
+        write_some(pollring_poll_fd(own));
+        for (int i = 0; i < 2 * POLLS_OF_AN_INBOX; i++)
+            write_some(pollring_poll_fd(polls[i & 1][i / 2]));
     }
-    assert_event(ring, own, POLLIN);
-    assert_silence(ring);
     for (int i = 0; i < 2; i++)
         pollring_inbox_close(inboxes[i]);
+}
+
+TEST(a_poll_of_an_inbox_that_was_closed_can_be_armed_for_the_ring) {
+    struct pollring *ring = open_ring();
+    struct pollring_inbox *inbox = pollring_inbox_open(ring);
+    struct pollring_poll *poll = add_to(inbox, make_ready_eventfd(), POLLIN);
+    pollring_inbox_close(inbox);
+    assert_int_equal(pollring_poll_arm(poll), 0);
+    assert_event(ring, poll, POLLIN);
 }
 
 TEST(an_iterator_works_over_a_poll_of_an_inbox) {
@@ -505,6 +526,7 @@ int main(void) {
         RUN(stats_count_what_was_done),
         RUN(a_wait_that_finds_all_collected_makes_no_system_call),
         RUN(each_inbox_gets_the_events_of_its_own_polls),
+        RUN(a_poll_of_an_inbox_that_was_closed_can_be_armed_for_the_ring),
         RUN(an_iterator_works_over_a_poll_of_an_inbox),
         RUN(collecting_for_an_inbox_waits_though_others_have_events),
         RUN(closing_an_inbox_ends_its_polls_and_no_others),

@@ -8,7 +8,8 @@ local pollring = require "pollring"
 local socket = require "socket"
 local uv = require "luv"
 
-local describe, pending, before_each, after_each = busted.describe, busted.pending, busted.before_each, busted.after_each
+local describe, pending = busted.describe, busted.pending
+local before_each, after_each = busted.before_each, busted.after_each
 local assert = require "luassert"
 
 local fixture = { GUARD = 10 } -- seconds
@@ -163,7 +164,7 @@ end
 
 local function lua(script)
   local paths = ("LUA_CPATH_5_4=%s LUA_PATH_5_4=%s "):format(quoted(package.cpath), quoted(package.path))
-  return paths .. "exec timeout 60 " .. quoted(arg[-1] or "lua5.4") .. " -e " .. quoted(script) .. " 2>&1"
+  return paths .. "exec timeout 20 " .. quoted(arg[-1] or "lua5.4") .. " -e " .. quoted(script) .. " 2>&1"
 end
 
 -- Starts a script; what it writes, errors included, can be read from the file returned.

@@ -61,22 +61,50 @@ fixture.describe("Ctrl-C ends at once", function()
 end)
 
 fixture.describe("A signal that raises nothing", function()
-  it("ends no wait, and leaves its timeout as it was", function()
-    local ring, file = fixture.ring(), fixture.start(fixture.UNTIL_ASLEEP .. ([[
-      local uv = require "luv"
-      for _ = 1, 3 do
-        wait_until_asleep(%d)
-        uv.kill(%d, "sigwinch") -- handled by this process
-      end
-      wait_until_asleep(%d)
-      print "a line"
-    ]]):gsub("%%d", ("%d"):format(uv.os_getpid())))
+  -- A child that runs a script with kill(), which sends this process a signal that it handles.
+  local function start_sender(script)
+    local pid = uv.os_getpid()
     local handler = uv.new_signal()
     handler:start("sigwinch", function() end)
+    local kill = ([[
+      local uv = require "luv"
+      local function kill()
+        wait_until_asleep(%d)
+        uv.kill(%d, "sigwinch")
+      end
+    ]]):format(pid, pid)
+    local file = fixture.start(fixture.UNTIL_ASLEEP .. kill .. script)
+    return file, function()
+      handler:close()
+      uv.run "nowait"
+    end
+  end
+
+  it("ends no wait", function()
+    local ring = fixture.ring()
+    local file, stop = start_sender "for _ = 1, 3 do kill() end print 'a line'"
     local poll = ring:poll_add(file)
     assert.equal(poll, fixture.batch(ring, fixture.GUARD)[1].poll)
     assert.equal("a line", file:read())
-    handler:close()
-    uv.run "nowait"
+    stop()
+  end)
+
+  it("makes no wait longer", function()
+    local ring, pipe = fixture.ring(), fixture.pipe()
+    local file, stop = start_sender [[
+      local seconds = 3e9
+      local started = uv.hrtime()
+      print "started"
+      io.flush()
+      while uv.hrtime() - started < seconds do kill() uv.sleep(10) end
+    ]]
+    local poll = ring:poll_add(pipe.reader)
+    assert.equal("started", file:read())
+    local started = uv.hrtime()
+    assert.same({}, fixture.batch(ring, 0.2))
+    assert.equal(0, (poll:wait(0.2)))
+    local seconds = (uv.hrtime() - started) / 1e9
+    assert.is_true(seconds >= 0.4 and seconds < 2.5, seconds)
+    stop()
   end)
 end)

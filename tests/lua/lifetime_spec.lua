@@ -41,16 +41,16 @@ fixture.on_each_set_up("A ring", function(open)
     while ring.active > 0 do
       fixture.batch(ring)
     end
-    round(function() -- waited for, then removed: no wait of the ring is to tell its end
-      local poll = ring:poll_add(pipe.writer, "out")
-      poll:wait(fixture.GUARD)
-      poll:remove()
-      return poll
-    end)
     round(function() -- removed, and told
       local poll = ring:poll_add(pipe.writer, "out")
       poll:remove()
       fixture.batch(ring)
+      return poll
+    end)
+    round(function() -- waited for, then removed: no wait of the ring is to tell its end
+      local poll = ring:poll_add(pipe.writer, "out")
+      poll:wait(fixture.GUARD)
+      poll:remove()
       return poll
     end)
     collectgarbage()
@@ -60,6 +60,21 @@ fixture.on_each_set_up("A ring", function(open)
       kept = kept + 1
     end
     assert.is_true(kept <= 1, kept .. " are kept") -- the last may be in a register
+  end)
+
+  it("keeps no poll once it is closed", function()
+    local ring, pipe = open(), fixture.pipe()
+    local weak = setmetatable({}, { __mode = "k" })
+    for _ = 1, 20 do
+      weak[ring:poll_add(pipe.reader)] = true
+    end
+    collectgarbage()
+    assert.is_not_nil(next(weak))
+    ring:close()
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(next(weak))
+    assert.is_true(ring.closed)
   end)
 
   it("needs no more memory for polls that come and go", function()
@@ -139,6 +154,23 @@ end)
 
 fixture.describe("A ring whose queues are tiny", function()
   local tiny = { entries = 2, cq_entries = 4 }
+
+  it("gives the numbers of polls that have gone to others", function()
+    local ring, pipe, before = fixture.ring(tiny), fixture.pipe(), nil
+    for _ = 1, 40 do
+      for _ = 1, 250 do
+        ring:poll_add(pipe.writer, "out", { multishot = false })
+      end
+      while ring.active > 0 do
+        for _ in ring:wait(0) do
+        end
+      end
+      collectgarbage()
+      collectgarbage()
+      before = before or collectgarbage "count"
+    end
+    assert.is_true(collectgarbage "count" - before < 64, "the ring's tables grow") -- KiB; 10000 entries need 160
+  end)
 
   it("loses nothing under a collector that never rests", function()
     local ring, pipes, seen = fixture.ring(tiny), {}, 0
