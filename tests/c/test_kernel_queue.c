@@ -226,7 +226,7 @@ static int resize(struct io_uring *ring, unsigned sq_entries, unsigned cq_entrie
         return error;
     ring->features = old.features;
     ring->sq.sqe_head = ring->sq.sqe_tail = *ring->sq.ktail;
-    for (unsigned i = 0; i < ring->sq.ring_entries; i++)
+    for (unsigned i = 0; ring->sq.array && i < ring->sq.ring_entries; i++) /* newer liburings go without the array */
         ring->sq.array[i] = i;
     return 0;
 }
@@ -323,8 +323,9 @@ static void sizes_go_to_32768_and_65536(void **state) {
 static unsigned publish_sqes(struct io_uring *ring) {
     struct io_uring_sq *sq = &ring->sq;
     unsigned tail = *sq->ktail, first = tail;
-    for (; sq->sqe_head != sq->sqe_tail; sq->sqe_head++)
-        sq->array[tail++ & sq->ring_mask] = sq->sqe_head & sq->ring_mask;
+    for (; sq->sqe_head != sq->sqe_tail; sq->sqe_head++, tail++)
+        if (sq->array) /* newer liburings go without it */
+            sq->array[tail & sq->ring_mask] = sq->sqe_head & sq->ring_mask;
     __atomic_store_n(sq->ktail, tail, __ATOMIC_RELEASE);
     return tail - first;
 }
