@@ -224,7 +224,10 @@ static int resize(struct io_uring *ring, unsigned sq_entries, unsigned cq_entrie
     error = io_uring_queue_mmap(old.ring_fd, &params, ring);
     if (error < 0)
         return error;
-    ring->features = old.features;
+    ring->features = old.features; /* what newer liburings set elsewhere */
+    ring->flags = old.flags;
+    ring->ring_fd = old.ring_fd;
+    ring->enter_ring_fd = old.enter_ring_fd;
     ring->sq.sqe_head = ring->sq.sqe_tail = *ring->sq.ktail;
     for (unsigned i = 0; ring->sq.array && i < ring->sq.ring_entries; i++) /* newer liburings go without the array */
         ring->sq.array[i] = i;
