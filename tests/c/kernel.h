@@ -40,6 +40,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "thread.h"
+
 #if __has_include(<valgrind/valgrind.h>)
 #include <valgrind/valgrind.h>
 #else
@@ -382,22 +384,6 @@ static inline bool wait_until_asleep(pid_t tid, atomic_bool *about_to_sleep) {
         clock_gettime(CLOCK_MONOTONIC, &now);
     } while (now.tv_sec - end.tv_sec < GUARD_MS / 1000);
     return false;
-}
-
-static inline pthread_t start_thread(void *(*function)(void *), void *argument) {
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, function, argument), 0);
-    return thread;
-}
-
-static inline int join_thread(pthread_t thread) {
-    void *result;
-    assert_int_equal(pthread_join(thread, &result), 0);
-    return (int)(intptr_t)result;
-}
-
-static inline int in_thread(void *(*function)(void *), void *argument) {
-    return join_thread(start_thread(function, argument));
 }
 
 /* A number from 0 to 255, or -1 when the child was killed. */

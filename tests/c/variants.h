@@ -45,6 +45,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "thread.h"
+
 #define GUARD_MS 5000
 #define STUCK_SECONDS 120
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -449,22 +451,6 @@ static inline bool wait_until(const atomic_bool *flag) {
         if (atomic_load(flag))
             return true;
     return false;
-}
-
-static inline pthread_t start_thread(void *(*function)(void *), void *argument) {
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, function, argument), 0);
-    return thread;
-}
-
-static inline int join_thread(pthread_t thread) {
-    void *result;
-    assert_int_equal(pthread_join(thread, &result), 0);
-    return (int)(intptr_t)result;
-}
-
-static inline int in_thread(void *(*function)(void *), void *argument) {
-    return join_thread(start_thread(function, argument));
 }
 
 static inline void *thread_result(int result) {
