@@ -263,6 +263,19 @@ static bool admit(struct pollring *ring, const struct completion *first, struct 
     return false;
 }
 
+/* Consumes up to the first completion that makes an event. 1: it did; 0: there is none; -ENOMEM: the next could not be
+   queued for anybody, and stays. */
+static int admit_next(struct pollring *ring, struct pollring_event *event) {
+    const struct completion *completion;
+    while ((completion = first_completion(ring))) {
+        if (events_reserve(ring))
+            return -ENOMEM;
+        if (admit(ring, completion, event))
+            return 1;
+    }
+    return 0;
+}
+
 /* Whether admit() would make an event of it. */
 static bool is_event(const struct pollring *ring, const struct completion *completion) {
     const struct pollring_poll *poll = poll_of(ring, (uint32_t)completion->user_data);
@@ -518,25 +531,22 @@ static inline unsigned take_usual(struct pollring *ring, const struct pollring_i
 /* Takes one event of an inbox from the completion queue, whatever it is, and then from what is left in the kernel. */
 static int take_any(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *event) {
     for (;;) {
-        const struct completion *completion = first_completion(ring);
-        if (!completion) {
+        int made = admit_next(ring, event);
+        if (made < 0)
+            return made;
+        if (!made) {
             unsigned head = atomic_load_explicit(ring->cq.head, memory_order_relaxed);
             if (!kernel_has_work(ring) || (int)(ring->batch_end - head) <= 0)
                 return 0;
             int error = ring->backend->enter(ring, 0, NULL);
             if (error)
                 return error;
-            continue;
-        }
-        if (events_reserve(ring))
-            return -ENOMEM;
-        if (!admit(ring, completion, event))
-            continue;
-        if (event->poll->inbox == inbox) {
+        } else if (event->poll->inbox == inbox) {
             hand_out(ring, event->poll);
             return 1;
+        } else {
+            events_queue(ring, event);
         }
-        events_queue(ring, event);
     }
 }
 
@@ -557,24 +567,20 @@ static inline int take(struct pollring *ring, struct pollring_inbox *inbox, stru
 
 /* As take(), from one poll: 1, or 0 where it has none in the queue and the completion queue. */
 static int take_of(struct pollring *ring, struct pollring_poll *poll, struct pollring_event *event) {
-    const struct completion *completion;
+    int made;
     if (poll->last_event) {
         unqueue(ring, poll, event);
         hand_out(ring, poll);
         return 1;
     }
-    while ((completion = first_completion(ring))) {
-        if (events_reserve(ring))
-            return -ENOMEM;
-        if (!admit(ring, completion, event))
-            continue;
+    while ((made = admit_next(ring, event)) == 1) {
         if (event->poll == poll) {
             hand_out(ring, poll);
             return 1;
         }
         events_queue(ring, event);
     }
-    return 0;
+    return made;
 }
 
 /* After a batch: the cancels of polls that ended by hangup go out, so that closing their files has its effect. */
@@ -680,9 +686,7 @@ bool pollring_pending(const struct pollring *ring) {
 
 /* Before the completion queue goes: what is in it is queued. */
 void events_queue_visible(struct pollring *ring) {
-    const struct completion *completion;
     struct pollring_event event;
-    while ((completion = first_completion(ring)) && !events_reserve(ring))
-        if (admit(ring, completion, &event))
-            events_queue(ring, &event);
+    while (admit_next(ring, &event) == 1)
+        events_queue(ring, &event);
 }
