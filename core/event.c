@@ -297,7 +297,7 @@ static int arm(struct pollring *ring, struct pollring_poll *poll) {
     if (error)
         return error;
     poll->state = POLL_ARMED;
-    if (unlikely(ring->host_fd >= 0))
+    if (unlikely(ring->host_fd >= 0) && poll->inbox)
         ring_watch_for_host(ring, poll);
     return 0;
 }

@@ -106,8 +106,6 @@ struct completion_queue {
     bool blind;    /* the flags don't tell, an enter is needed to look */
 };
 
-struct uring;
-
 struct pollring {
     struct guard *guard;
     const struct backend *backend;
@@ -133,7 +131,6 @@ struct pollring {
     int wake_fd;
     _Atomic bool wake_asked;
     bool woken;
-    bool started;        /* an owner has entered */
     _Atomic bool closed; /* other threads ask too */
     _Atomic bool inside; /* the owner may sleep in the kernel */
     int host_fd;         /* what fileno() gives: an epoll fd, or -1 */

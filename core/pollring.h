@@ -79,7 +79,8 @@ int pollring_open(struct pollring **ring, const struct pollring_options *options
  * Ends every poll (POLLRING_END_CLOSED) and releases their files before it returns. Poll objects and inboxes stay valid
  * until they are freed and closed; ring itself is gone. In a forked child it releases the child's memory and file
  * descriptors only. From a thread that is not the owner (the owner must not be inside a call) the kernel lets the files
- * go some milliseconds later. NULL is allowed.
+ * go some milliseconds later. Where pollring_fileno() was called, it sleeps up to 100 ms for the EINTR that the kernel
+ * sends after a ring, so that none reaches the host's loop. NULL is allowed.
  */
 void pollring_close(struct pollring *ring);
 
@@ -102,7 +103,7 @@ bool pollring_orphaned(const struct pollring *ring);
  * queued, a batch cut by max, requests not submitted), and wakes a host that is blocked in poll or epoll on it. The fd
  * stays the ring's: watch it, never read or close it. The same one for the ring's whole life; the first call makes it.
  * Kernel rule: on some kernels a DEFER_TASKRUN ring's own fd doesn't wake a sleeper, on others a registered eventfd
- * doesn't; this is an epoll fd over both.
+ * doesn't, and neither does for eventfds; this is an epoll fd over both, and over the eventfds that are polled.
  */
 int pollring_fileno(const struct pollring *ring);
 

@@ -262,7 +262,8 @@ void ring_drain_waker(struct pollring *ring) {
  * Kernel rule: while an eventfd is being signalled no other eventfd is, the registered one neither (from the second
  * time on it is never, and the first time late). So a host must not depend on it for files whose wake-ups come from an
  * eventfd: eventfds, and epoll fds that hold one. Those have no file type (nor have timerfds and the like, which this
- * costs a system call and no more), and are put into the host's epoll themselves, edge-triggered.
+ * costs some system calls and no more), and are put into the host's epoll themselves, edge-triggered. (The waker's
+ * eventfd is there from the start, level-triggered: nobody but the ring reads it.)
  */
 void ring_watch_for_host(struct pollring *ring, const struct pollring_poll *poll) {
     struct epoll_event event = {.events = poll->events | EPOLLET};
@@ -283,12 +284,19 @@ static void forget_edges(const struct pollring *ring) {
         ;
 }
 
+/* An edge that comes just when they are forgotten is still signalled, late: once for each time this was done. */
+static void rearm_signal(struct pollring *ring) {
+    unsigned head = atomic_load_explicit(ring->cq.head, memory_order_relaxed);
+    if (head != ring->host_head) /* completions were collected since */
+        ring->backend->renest(ring, ring->host_event_fd);
+    ring->host_head = head;
+}
+
 static int nest(struct pollring *ring) {
     int event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int epoll_fd = event_fd < 0 ? -1 : epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event readable = {.events = EPOLLIN};
     int error = epoll_fd < 0 ? -errno : 0;
-    /* The waker's fd too: a completion that it makes wakes the host late on some kernels (uring.c: renest). */
     if (!error && (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, event_fd, &readable) ||
                    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, ring->wake_fd, &readable)))
         error = -errno;
@@ -303,7 +311,7 @@ static int nest(struct pollring *ring) {
     }
     ring->host_fd = epoll_fd;
     ring->host_event_fd = event_fd;
-    for (uint32_t slot = 0; slot < ring->slots; slot++)
+    for (uint32_t slot = 1; slot < ring->slots; slot++)
         if (poll_of(ring, slot)->state == POLL_ARMED)
             ring_watch_for_host(ring, poll_of(ring, slot));
     ring_settle_host(ring);
@@ -332,11 +340,9 @@ void ring_signal_host(struct pollring *ring) {
  * comes after it signals again.
  */
 void ring_settle_host_slowly(struct pollring *ring) {
-    unsigned head = atomic_load_explicit(ring->cq.head, memory_order_relaxed);
     if (!pollring_pending(ring)) {
-        if (head != ring->host_head)
-            ring->backend->renest(ring, ring->host_event_fd);
-        ring->host_head = head;
+        if (ring->host_watches)
+            rearm_signal(ring);
         clear(ring->host_event_fd);
         ring->host_signalled = false;
         if (ring->host_watches)
