@@ -323,10 +323,9 @@ static int flush(struct pollring *ring) {
 /* Submits what is queued and returns when it has taken effect. Kernel rule: with DEFER_TASKRUN a cancelled poll holds
    its file until an enter has run the work that the cancel left. */
 int events_reach_kernel(struct pollring *ring) {
-    int error;
-    do
+    int error = 0;
+    while (!error && (ring->unsubmitted || atomic_load_explicit(ring->cq.flags, memory_order_acquire) & ring->cq.task))
         error = ring->backend->enter(ring, 0, NULL);
-    while (!error && (ring->unsubmitted || atomic_load_explicit(ring->cq.flags, memory_order_acquire) & ring->cq.task));
     return error;
 }
 
@@ -406,8 +405,22 @@ static bool has_passed(struct timespec deadline) {
     return !left.tv_sec && !left.tv_nsec;
 }
 
+/* Spins for as long as the ring's user asked for, or up to the deadline. Whether there is something to collect. */
+static bool busy_poll(const struct pollring *ring, const struct timespec *deadline) {
+    struct timespec end = deadline_of(
+        (struct timespec){.tv_sec = ring->busy_poll_us / 1000000, .tv_nsec = ring->busy_poll_us % 1000000 * 1000});
+    do {
+        for (int i = 0; i < 16; i++)
+            if (!cq_is_empty(ring) || kernel_has_work(ring) || (ring->backend->peek && ring->backend->peek(ring)))
+                return true;
+    } while (!has_passed(end) && !(deadline && has_passed(*deadline)));
+    return false;
+}
+
 static int sleep_for_completion(struct pollring *ring, const struct timespec *deadline) {
     struct timespec left;
+    if (ring->busy_poll_us && !ring->unsubmitted && busy_poll(ring, deadline))
+        return ring->backend->enter(ring, 0, NULL);
     if (deadline) {
         left = time_until(*deadline);
         if (!left.tv_sec && !left.tv_nsec)
@@ -444,7 +457,7 @@ static bool is_sleepy(const struct timespec *timeout) {
 /* Submits, and waits until an event for the target is there. Enters the kernel only where that has a point: something
    to submit, something to collect, or nothing left but to sleep. */
 static int collect_whatever(struct pollring *ring, struct target target, const struct timespec *timeout) {
-    bool sleepy = is_sleepy(timeout), look = ring->cq.blind;
+    bool sleepy = is_sleepy(timeout), look = ring->cq.blind && (!sleepy || ring->woken);
     struct timespec deadline;
     int found, error = 0;
 
@@ -680,8 +693,7 @@ void pollring_inbox_close(struct pollring_inbox *inbox) {
 }
 
 bool pollring_pending(const struct pollring *ring) {
-    return ring->first_pending || ring->waker_pending || ring->queued || !cq_is_empty(ring) || kernel_has_work(ring) ||
-           ring->unsubmitted;
+    return has_work(ring) || (ring->backend->peek && ring->backend->peek(ring));
 }
 
 /* Before the completion queue goes: what is in it is queued. */

@@ -1,9 +1,9 @@
 /*
  * What the core's files share: the ring, the poll, and the table behind which a backend stands.
  *
- * A completion's way: the backend's enter() makes it appear in the completion queue (cq below, which is the kernel's
- * own memory); event.c looks up its poll by user_data and turns it into an event; the event goes straight to the
- * caller, or, where somebody else was asked for, into a queue on its poll. Requests go the other way: poll.c puts a
+ * A completion's way: the backend's enter() makes it appear in the completion queue (cq below, with io_uring the
+ * kernel's own memory); event.c looks up its poll by user_data and turns it into an event; the event goes straight to
+ * the caller, or, where somebody else was asked for, into a queue on its poll. Requests go the other way: poll.c puts a
  * poll on the pending list, event.c's flush hands the list to the backend before it enters.
  */
 #ifndef POLLRING_INTERNAL_H
@@ -103,7 +103,7 @@ struct completion_queue {
     const _Atomic unsigned *flags;
     unsigned work; /* bits of flags: an enter would collect something */
     unsigned task; /* of those, the ones that a look without sleeping always clears in the end */
-    bool blind;    /* the flags don't tell, an enter is needed to look */
+    bool blind;    /* the flags don't tell all, an enter is needed to look */
 };
 
 struct pollring {
@@ -158,18 +158,22 @@ struct backend {
     int (*update)(struct pollring *ring, struct pollring_poll *poll);
     int (*cancel)(struct pollring *ring, struct pollring_poll *poll);
     int (*submit)(struct pollring *ring);
-    /* Submits and collects; sleeps until so many completions are there, up to timeout (NULL: for ever). -ETIME, -EINTR.
-     */
+    /* Submits and collects; sleeps until so many completions are there, up to timeout (NULL: for ever). At the timeout
+       -ETIME, or 0 with nothing collected. -EINTR. */
     int (*enter)(struct pollring *ring, unsigned wait_for, const struct timespec *timeout);
+    /* Whether an enter would collect something that ring->cq doesn't show. NULL: it shows all. */
+    bool (*peek)(const struct pollring *ring);
     /* Adds to an epoll fd what becomes readable with completions. */
     int (*nest)(struct pollring *ring, int epoll_fd, int event_fd);
-    /* After completions were collected: event_fd is to be signalled for the next. */
+    /* After completions were collected: event_fd is to be signalled for the next. NULL: nest() is enough for every
+       file, those that ring_watch_for_host() would add too. */
     void (*renest)(struct pollring *ring, int event_fd);
     /* Whether fd is one of the backend's own. */
     bool (*owns)(const struct pollring *ring, int fd);
     void (*close)(struct pollring *ring);
+    bool interrupts; /* the kernel sends the thread an EINTR, some time after close */
 };
-extern const struct backend uring_backend;
+extern const struct backend uring_backend, epoll_backend;
 
 /* ring.c */
 int ring_check_slowly(const struct pollring *ring);
@@ -216,6 +220,10 @@ static inline uint32_t slot_of(const struct pollring_poll *poll) {
 static inline bool poll_is_active(const struct pollring_poll *poll) {
     return poll->state != POLL_ENDED;
 }
+/* The first of a chain by next_of_fd that holds all polls of this fd, and others. */
+static inline uint32_t *polls_of_fd(const struct pollring *ring, int fd) {
+    return &ring->by_fd[(unsigned)fd & ring->by_fd_mask]; /* fds are small and dense: they hash themselves */
+}
 int polls_open(struct pollring *ring);
 void polls_free(struct pollring *ring);
 void polls_end(struct pollring *ring, struct pollring_inbox *inbox);
@@ -244,6 +252,11 @@ static inline bool cq_is_empty(const struct pollring *ring) {
 }
 static inline bool kernel_has_work(const struct pollring *ring) {
     return atomic_load_explicit(ring->cq.flags, memory_order_acquire) & ring->cq.work;
+}
+/* Whether there is something to do, as far as memory shows. */
+static inline bool has_work(const struct pollring *ring) {
+    return ring->first_pending || ring->waker_pending || ring->queued || !cq_is_empty(ring) || kernel_has_work(ring) ||
+           ring->unsubmitted;
 }
 
 #pragma GCC visibility pop

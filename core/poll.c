@@ -13,18 +13,14 @@
 
 /* ---- memory: chunks that never move, found by slot; chains by fd ---- */
 
-static uint32_t *fd_chain(struct pollring *ring, int fd) {
-    return &ring->by_fd[(unsigned)fd & ring->by_fd_mask]; /* fds are small and dense: they hash themselves */
-}
-
 static void link_fd(struct pollring *ring, struct pollring_poll *poll) {
-    uint32_t *chain = fd_chain(ring, poll->fd);
+    uint32_t *chain = polls_of_fd(ring, poll->fd);
     poll->next_of_fd = *chain;
     *chain = slot_of(poll);
 }
 
 static void unlink_fd(struct pollring *ring, struct pollring_poll *poll) {
-    uint32_t *link = fd_chain(ring, poll->fd);
+    uint32_t *link = polls_of_fd(ring, poll->fd);
     while (*link != slot_of(poll))
         link = &poll_of(ring, *link)->next_of_fd;
     *link = poll->next_of_fd;
@@ -273,7 +269,7 @@ int pollring_remove_fd(struct pollring *ring, int fd) {
         return error;
     if (fd < 0)
         return -EBADF;
-    for (uint32_t slot = *fd_chain(ring, fd); slot && !error; slot = poll_of(ring, slot)->next_of_fd) {
+    for (uint32_t slot = *polls_of_fd(ring, fd); slot && !error; slot = poll_of(ring, slot)->next_of_fd) {
         struct pollring_poll *poll = poll_of(ring, slot);
         if (poll->fd != fd || !poll_is_active(poll))
             continue;

@@ -34,16 +34,16 @@ extern "C" {
 
 #define POLLRING_VERSION "0.1.0"
 
-struct pollring;       /* one io_uring instance, owned by one thread */
+struct pollring;       /* one io_uring instance (or epoll), owned by one thread */
 struct pollring_poll;  /* one POLL_ADD request */
 struct pollring_inbox; /* the events of some of a ring's polls: where several users share a ring, each takes its own */
 
 /* ---- the ring ---- */
 
 enum pollring_backend_choice {
-    POLLRING_AUTO = 0,     /* the best that works here; pollring_backend() tells which */
-    POLLRING_IO_URING = 1, /* this one or an error */
-    POLLRING_EPOLL = 2,
+    POLLRING_AUTO = 0,     /* io_uring; on any error of setting it up epoll: pollring_backend() tells which */
+    POLLRING_IO_URING = 1, /* this one or an error; a POLLRING_SETUP_* flag insists on it too */
+    POLLRING_EPOLL = 2,    /* EPOLLET: the same contract, for where io_uring is refused; docs/backends.md */
 };
 
 /* Ring flags. Of the POLLRING_SETUP_* at most one: that set-up or an error; without, the first that the kernel has. */
@@ -69,9 +69,9 @@ struct pollring_options {
 };
 
 /*
- * Opens a ring; options may be NULL. -EPERM: io_uring is refused (sysctl, seccomp); -ENOSYS: no io_uring; -EMFILE: no
- * file descriptors left; -ENOMEM: memory or memlock; -EINVAL. A failure leaves nothing behind. pollring_probe()
- * explains.
+ * Opens a ring; options may be NULL. -EMFILE: no file descriptors left; -ENOMEM: memory or memlock; -EINVAL; where
+ * io_uring is insisted on also -EPERM: it is refused (sysctl, seccomp), and -ENOSYS: there is none. A failure leaves
+ * nothing behind. pollring_probe() explains.
  */
 int pollring_open(struct pollring **ring, const struct pollring_options *options);
 
@@ -107,7 +107,8 @@ bool pollring_orphaned(const struct pollring *ring);
  */
 int pollring_fileno(const struct pollring *ring);
 
-/* Whether a wait with timeout 0 would do something: what pollring_fileno() shows as readable, read from memory. */
+/* Whether a wait with timeout 0 would do something: what pollring_fileno() shows as readable. With io_uring it is read
+   from memory, with epoll it can take a system call. */
 bool pollring_pending(const struct pollring *ring);
 
 /* Sends queued requests to the kernel and collects nothing. 0 or -errno. wait, collect and next do this by themselves.
@@ -131,7 +132,7 @@ unsigned pollring_active(const struct pollring *ring);     /* armed polls */
 
 struct pollring_stats {
     uint32_t setup;      /* the POLLRING_SETUP_* that stuck, 0 with epoll */
-    uint32_t entries;    /* of the submission queue */
+    uint32_t entries;    /* of the submission queue, 0 with epoll */
     uint32_t cq_entries; /* of the completion queue */
     uint32_t active;     /* armed polls */
     uint32_t queued;     /* events that wait on their polls */

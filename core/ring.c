@@ -129,7 +129,7 @@ static int check_options(const struct pollring_options *options) {
         options->busy_poll_us > MAX_BUSY_POLL_US || options->reserved[0] || options->reserved[1] ||
         options->reserved[2])
         return -EINVAL;
-    return options->backend == POLLRING_EPOLL ? -EOPNOTSUPP : 0;
+    return options->backend == POLLRING_EPOLL && setup ? -EINVAL : 0;
 }
 
 static int open_backend(struct pollring *ring, const struct pollring_options *options) {
@@ -139,8 +139,13 @@ static int open_backend(struct pollring *ring, const struct pollring_options *op
         cq_entries = 2 * entries > DEFAULT_CQ_ENTRIES ? 2 * entries : DEFAULT_CQ_ENTRIES;
     else if (entries > cq_entries) /* the kernel wants it so; a small submission queue only submits more often */
         entries = cq_entries;
-    ring->backend = &uring_backend;
-    return ring->backend->open(ring, entries, cq_entries);
+    ring->backend = options->backend == POLLRING_EPOLL ? &epoll_backend : &uring_backend;
+    int error = ring->backend->open(ring, entries, cq_entries);
+    if (error && options->backend == POLLRING_AUTO && !(options->flags & SETUP_FLAGS)) {
+        ring->backend = &epoll_backend;
+        error = ring->backend->open(ring, entries, cq_entries);
+    }
+    return error;
 }
 
 static int open_ring(struct pollring *ring, const struct pollring_options *options) {
@@ -204,7 +209,8 @@ static void take_interruption(void) {
 void pollring_close(struct pollring *ring) {
     if (!ring)
         return;
-    bool allowed = ring_check(ring) == 0, own = allowed && ring->guard->owner, hosted = ring->host_fd >= 0;
+    bool allowed = ring_check(ring) == 0, own = allowed && ring->guard->owner;
+    bool interrupted = allowed && ring->host_fd >= 0 && ring->backend->interrupts;
     polls_end(ring, NULL);
     if (own)
         events_reach_kernel(ring);
@@ -216,7 +222,7 @@ void pollring_close(struct pollring *ring) {
         close(ring->host_event_fd);
     }
     ring_unreference(ring);
-    if (allowed && hosted)
+    if (interrupted)
         take_interruption();
 }
 
@@ -268,7 +274,7 @@ void ring_drain_waker(struct pollring *ring) {
 void ring_watch_for_host(struct pollring *ring, const struct pollring_poll *poll) {
     struct epoll_event event = {.events = poll->events | EPOLLET};
     struct stat status;
-    if (fstat(poll->fd, &status) || status.st_mode & S_IFMT)
+    if (!ring->backend->renest || fstat(poll->fd, &status) || status.st_mode & S_IFMT)
         return;
     if (epoll_ctl(ring->host_fd, EPOLL_CTL_ADD, poll->fd, &event) && errno == EEXIST) { /* of another poll */
         event.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
@@ -340,7 +346,7 @@ void ring_signal_host(struct pollring *ring) {
  * comes after it signals again.
  */
 void ring_settle_host_slowly(struct pollring *ring) {
-    if (!pollring_pending(ring)) {
+    if (!has_work(ring)) {
         if (ring->host_watches)
             rearm_signal(ring);
         clear(ring->host_event_fd);
@@ -349,7 +355,7 @@ void ring_settle_host_slowly(struct pollring *ring) {
             forget_edges(ring);
         atomic_thread_fence(memory_order_seq_cst);
     }
-    if (pollring_pending(ring))
+    if (has_work(ring))
         ring_signal_host(ring);
 }
 

@@ -87,18 +87,32 @@ static void show_queue(struct pollring *ring, struct io_uring *uring) {
     ring->stats.entries = *uring->sq.kring_entries;
 }
 
+/*
+ * A filter may refuse the two other system calls only, which would show when it is too late for another backend. A
+ * ring that isn't enabled yet tells without any effect: the kernel itself says -EBADFD and -ENXIO.
+ */
+static int try_calls(struct io_uring *uring) {
+    int entered = io_uring_enter((unsigned)uring->ring_fd, 0, 0, 0, NULL);
+    int registered = io_uring_register((unsigned)uring->ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
+    if (entered != -EBADFD)
+        return entered < 0 ? entered : -EIO;
+    return registered == -ENXIO ? 0 : registered < 0 ? registered : -EIO;
+}
+
 static int uring_open(struct pollring *ring, unsigned entries, unsigned cq_entries) {
     struct uring *uring = calloc(1, sizeof *uring);
     if (!uring)
         return -ENOMEM;
     unsigned asked = ring->flags & ~(POLLRING_SEALED | POLLRING_PINNED), stuck = 0;
     int error = set_up(&uring->ring, asked, entries, cq_entries, &stuck);
-    if (!error && ring->flags & POLLRING_SEALED) {
+    bool is_set_up = !error;
+    if (!error)
+        error = try_calls(&uring->ring);
+    if (!error && ring->flags & POLLRING_SEALED)
         error = seal(&uring->ring);
-        if (error)
-            io_uring_queue_exit(&uring->ring);
-    }
     if (error) {
+        if (is_set_up)
+            io_uring_queue_exit(&uring->ring);
         free(uring);
         return error;
     }
@@ -190,25 +204,10 @@ static int uring_submit(struct pollring *ring) {
     return result < 0 ? result : 0;
 }
 
-/* Whether a completion came within the time to spin. */
-static bool busy_poll(const struct pollring *ring) {
-    struct timespec start, now;
-    clock_gettime(CLOCK_MONOTONIC, &start);
-    do {
-        for (int i = 0; i < 64; i++)
-            if (!cq_is_empty(ring) || kernel_has_work(ring))
-                return true;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-    } while ((now.tv_sec - start.tv_sec) * 1000000 + (now.tv_nsec - start.tv_nsec) / 1000 < (long)ring->busy_poll_us);
-    return false;
-}
-
 static int uring_enter(struct pollring *ring, unsigned wait_for, const struct timespec *timeout) {
     struct __kernel_timespec limit;
     struct io_uring_getevents_arg argument = {0};
     unsigned flags = IORING_ENTER_GETEVENTS, submitting = ring->unsubmitted;
-    if (wait_for && ring->busy_poll_us && !submitting && busy_poll(ring))
-        wait_for = 0;
     bool limited = wait_for && timeout;
     if (limited) {
         limit = (struct __kernel_timespec){.tv_sec = timeout->tv_sec, .tv_nsec = timeout->tv_nsec};
@@ -323,4 +322,5 @@ const struct backend uring_backend = {
     .renest = uring_renest,
     .owns = uring_owns,
     .close = uring_close,
+    .interrupts = true,
 };

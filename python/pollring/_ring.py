@@ -41,7 +41,7 @@ def _number(name: str, value: int, most: int) -> int:
 
 
 class Ring(_pollring.Ring):
-    """One io_uring instance.
+    """One io_uring instance, or an epoll where io_uring is refused.
 
     It belongs to the thread that first waits or submits on it; another one gets RuntimeError from everything but
     :meth:`wake` and :meth:`adopt`. In a forked child every call fails but :meth:`close`.
@@ -49,12 +49,12 @@ class Ring(_pollring.Ring):
     :param entries: of the submission queue, 1 to 32768. It limits nothing: a full queue submits by itself.
     :param cq_entries: of the completion queue, up to 65536; 0: 4096, or twice *entries* if that is more. More events than
         that at once cost re-arming, and lose nothing.
-    :param backend: "auto"; "io_uring" insists on it; "epoll".
+    :param backend: "auto" takes io_uring where it can be had, else epoll; "io_uring" insists on it; "epoll".
     :param sealed: the kernel refuses all but pollring's own operations through the ring's fd.
     :param busy_poll: microseconds to spin before sleeping.
     :param setup: insists on one way to set the ring up: "defer_taskrun", "coop_taskrun" or "plain".
     :param pinned: promises that the ring stays with its thread, which makes each system call cheaper.
-    :raises OSError: io_uring is refused, or resources are short; the text says which, and what to do.
+    :raises OSError: io_uring is insisted on and refused, or resources are short; the text says which, and what to do.
     """
 
     __slots__ = ()

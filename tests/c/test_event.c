@@ -32,6 +32,16 @@ static struct pollring_poll *arm_in_out(struct pollring *ring, struct ends ends)
     return poll;
 }
 
+/* What a poll for IN and OUT says of a wake-up by one of them, while there is something to read and room to write. */
+static int wake_up(int bits) {
+    return is_epoll() ? POLLIN | POLLOUT : bits;
+}
+
+static void skip_without_overflow(void) {
+    if (is_epoll())
+        skip_because("a full queue ends no poll");
+}
+
 /* ---- level at arm, edge afterwards ---- */
 
 TEST(a_file_that_is_ready_is_reported_when_it_is_armed) {
@@ -179,7 +189,7 @@ TEST(a_fin_does_not_end_a_poll_that_asks_for_out) {
     assert_true(event.more);
     assert_int_equal(event.result & POLLRDHUP, POLLRDHUP);
     make_out(pair);
-    assert_event(ring, poll, POLLOUT);
+    assert_event(ring, poll, is_epoll() ? POLLIN | POLLOUT | POLLRDHUP : POLLOUT);
 }
 
 TEST(an_error_on_the_write_end_of_a_pipe_ends_a_poll) {
@@ -426,6 +436,7 @@ TEST(a_file_that_cannot_be_polled_ends_when_the_queue_is_full_too) {
 }
 
 TEST(a_poll_that_is_not_to_be_rearmed_ends_by_overflow) {
+    skip_without_overflow();
     struct pollring *ring = open_small_ring();
     int fds[40], ended = 0;
     struct pollring_poll *polls[40];
@@ -455,6 +466,7 @@ TEST(a_poll_that_is_not_to_be_rearmed_ends_by_overflow) {
 
 /* Its rest has been read by the time that it is armed again, so that nothing comes of it: see read_all(). */
 TEST(a_poll_that_a_full_queue_ended_is_armed_again_after_its_event_was_taken) {
+    skip_without_overflow();
     struct pollring *ring = open_small_ring();
     int fds[40];
     for (int i = 0; i < 40; i++) {
@@ -557,7 +569,7 @@ TEST(next_wait_and_take_can_be_mixed_and_keep_the_order_of_each_poll) {
             assert_next_says(asked, &no_time, -ETIME);
         }
         for (int i = 0; i < 4; i++)
-            assert_int_equal(next_somehow(ring, poll, (round + i) % 3), make[i] == make_in ? POLLIN : POLLOUT);
+            assert_int_equal(next_somehow(ring, poll, (round + i) % 3), wake_up(make[i] == make_in ? POLLIN : POLLOUT));
     }
     assert_silence(ring);
 }
@@ -570,8 +582,8 @@ TEST(an_event_in_the_queue_of_a_poll_comes_before_one_in_the_kernel) {
         make_in(pair);
         assert_next_says(asked, &no_time, -ETIME);
         make_out(pair);
-        assert_int_equal(next_somehow(ring, poll, way), POLLIN);
-        assert_int_equal(next_somehow(ring, poll, 0), POLLOUT);
+        assert_int_equal(next_somehow(ring, poll, way), wake_up(POLLIN));
+        assert_int_equal(next_somehow(ring, poll, 0), wake_up(POLLOUT));
     }
 }
 
@@ -582,10 +594,10 @@ TEST(two_iterators_on_one_ring_can_take_turns) {
     for (int i = 0; i < 50; i++) {
         make_in(pairs[i & 1]);
         make_in(pairs[!(i & 1)]);
-        assert_next(polls[1], POLLIN);
+        assert_next(polls[1], wake_up(POLLIN));
         make_out(pairs[1]);
-        assert_next(polls[0], POLLIN);
-        assert_next(polls[1], POLLOUT);
+        assert_next(polls[0], wake_up(POLLIN));
+        assert_next(polls[1], wake_up(POLLOUT));
     }
     assert_silence(ring);
 }
@@ -631,8 +643,8 @@ TEST(a_queue_that_is_full_merges_events_and_loses_no_end) {
     assert_next_says(asked, &no_time, -ETIME);
     assert_int_equal(stats_of(ring).queued, bound + 1);
     for (int i = 0; i < bound - 1; i++)
-        assert_next(poll, POLLIN);
-    assert_next(poll, POLLIN | POLLOUT);
+        assert_next(poll, is_epoll() ? POLLOUT : POLLIN); /* it was read before epoll looked */
+    assert_next(poll, is_epoll() ? POLLOUT : POLLIN | POLLOUT);
     struct pollring_event event;
     assert_int_equal(pollring_next(poll, &event, &no_time), 1);
     assert_false(event.more);

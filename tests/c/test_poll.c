@@ -71,6 +71,8 @@ TEST(an_add_goes_out_with_the_next_wait_and_names_a_number_until_then) {
 }
 
 TEST(an_armed_poll_holds_its_file_when_the_number_is_another_files) {
+    if (is_epoll())
+        skip_because("an epoll lets a closed file go: test_backend.c");
     struct pollring *ring = open_ring();
     struct ends pipe = make_pipe(), other;
     struct pollring_poll *poll = arm(ring, pipe.near, POLLIN);
@@ -165,7 +167,8 @@ TEST(bits_that_are_no_longer_asked_for_are_dropped) {
     struct pollring_poll *poll = arm(ring, pair.near, POLLIN | POLLOUT);
     assert_int_equal(pollring_poll_update(poll, POLLIN), 0);
     assert_silence(ring);
-    assert_in_range(stats_of(ring).dropped, 1, 2);
+    if (!is_epoll()) /* which looks at the file when it collects, and finds nothing to drop */
+        assert_in_range(stats_of(ring).dropped, 1, 2);
     write_some(pair.far);
     assert_event(ring, poll, POLLIN);
 }
@@ -246,7 +249,7 @@ TEST(an_end_that_says_nothing_else_is_seen) {
     assert_int_equal(pollring_submit(ring), 0);
     for (int i = 0; i < 100; i++)
         assert_int_equal(pollring_poll_update(polls[i], POLLIN), 0);
-    bool overflows = stats_of(ring).cq_entries < 100;
+    bool overflows = !is_epoll() && stats_of(ring).cq_entries < 100;
     double start = now_ms();
     while (pollring_wait(ring, &event, 1, overflows && !ended ? &guard_time : &no_time) == 1) {
         assert_int_equal(event.result, 0);

@@ -53,7 +53,7 @@ TEST(queues_have_the_sizes_that_were_asked_for) {
         options.cq_entries = sizes[i].cq_entries;
         assert_int_equal(pollring_open(&ring, &options), 0);
         keep_ring(ring);
-        assert_int_equal(stats_of(ring).entries, sizes[i].expected);
+        assert_int_equal(stats_of(ring).entries, is_epoll() ? 0 : sizes[i].expected);
         assert_int_equal(stats_of(ring).cq_entries, sizes[i].expected_cq);
         assert_event(ring, add(ring, make_ready_eventfd(), POLLIN), POLLIN);
         close_ring(ring);
@@ -64,7 +64,7 @@ TEST(the_set_up_that_was_asked_for_is_the_one_that_stuck) {
     struct pollring *ring = open_ring();
     unsigned setups = POLLRING_SETUP_DEFER_TASKRUN | POLLRING_SETUP_COOP_TASKRUN | POLLRING_SETUP_PLAIN;
     assert_int_equal(stats_of(ring).setup, test.variant->options.flags & setups);
-    assert_string_equal(pollring_backend(ring), "io_uring");
+    assert_string_equal(pollring_backend(ring), is_epoll() ? "epoll" : "io_uring");
 }
 
 TEST(opening_without_fds_left_fails_and_leaves_none_behind) {
@@ -114,6 +114,8 @@ TEST(opening_and_closing_leaves_no_fd_behind) {
 
 /* Through the fd of a ring that is sealed, its owner can register neither buffers nor files. */
 TEST(a_sealed_ring_is_refused_what_pollring_does_not_need) {
+    if (is_epoll())
+        skip_because("an epoll has no other operations than those");
     int first_free = dup(0);
     close(first_free);
     struct pollring *ring = open_ring();
@@ -191,8 +193,8 @@ TEST(stats_count_what_was_done) {
     struct pollring_poll *poll = arm(ring, pipe.near, POLLIN);
     now = stats_of(ring);
     assert_int_equal(now.active, 1);
-    assert_int_equal(now.requests, 2); /* and the waker's */
-    assert_int_equal(now.enters, 1);
+    assert_int_equal(now.requests, 2);                /* and the waker's */
+    assert_int_equal(now.enters, is_epoll() ? 2 : 1); /* with epoll each request is a system call */
     write_some(pipe.far);
     assert_event(ring, poll, POLLIN);
     assert_int_equal(pollring_poll_recheck(poll), 0);

@@ -15,6 +15,8 @@ local assert = require "luassert"
 local fixture = { GUARD = 10 } -- seconds
 
 fixture.set_ups = {
+  { name = "epoll", options = { backend = "epoll" } },
+  { name = "epoll, tiny", options = { backend = "epoll", entries = 2, cq_entries = 4 } },
   { name = "default", options = {} },
   { name = "defer_taskrun", options = { setup = "defer_taskrun" } },
   { name = "coop_taskrun", options = { setup = "coop_taskrun" } },

@@ -10,6 +10,7 @@ import pytest
 
 import pollring
 
+EPOLL = {"backend": "epoll"}
 VARIANTS = {
     "default": {},
     "defer_taskrun": {"setup": "defer_taskrun"},
@@ -18,6 +19,8 @@ VARIANTS = {
     "pinned": {"pinned": True},
     "sealed": {"sealed": True},
     "tiny": {"entries": 2, "cq_entries": 4},
+    "epoll": EPOLL,
+    "epoll-tiny": {"entries": 2, "cq_entries": 4, **EPOLL},
 }
 
 

@@ -1,6 +1,7 @@
 """Signals, forks, and the end of the interpreter: in processes of their own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,11 +22,11 @@ def run(code, **options):
 
 
 def wait_until_asleep(process):
-    """Until its main thread sleeps in io_uring_enter."""
+    """Until its main thread sleeps in io_uring_enter or epoll_wait."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         with open(f"/proc/{process.pid}/wchan") as file:
-            if "io_cqring_wait" in file.read():
+            if re.search("io_cqring_wait|ep_poll|epoll_wait", file.read()):
                 return
         time.sleep(0.001)
     process.kill()
