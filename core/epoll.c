@@ -250,8 +250,10 @@ static int epoll_update(struct pollring *ring, struct pollring_poll *poll) {
     } else {
         error = control(ring, EPOLL_CTL_MOD, number, poll, poll->user_data);
     }
-    if (error) /* ENOENT too: the number is another file's by now */
+    if (error) { /* ENOENT too: the number is another file's by now */
+        take_out(ring, poll);
         answer(ring, poll->user_data, error == -ENOENT ? -EBADF : error);
+    }
     return 0;
 }
 

@@ -183,6 +183,24 @@ TEST(a_poll_of_a_closed_file_does_no_harm_to_the_next_file) {
     }
 }
 
+/* The slot of the poll that had it is another poll's next. */
+TEST(a_number_that_was_lost_is_forgotten) {
+    struct pollring *ring = open_ring();
+    struct ends old = make_pipe(), new, other = make_pipe();
+    struct pollring_poll *stale = arm(ring, old.near, POLLIN);
+    close_fd(old.near);
+    new = make_pipe();
+    assert_int_equal(pollring_poll_update(stale, POLLIN | POLLPRI), 0);
+    if (is_epoll())
+        assert_last_event(ring, stale, -EBADF);
+    free_poll(stale);
+    assert_silence(ring); /* from here on the slot is reused */
+    add(ring, other.near, POLLIN);
+    close_ring(ring);
+    write_some(new.far);
+    read_some(new.near);
+}
+
 /* Closed, so that it can't be taken out of an epoll, and alive by another number: then it comes back to its own. */
 TEST(a_file_that_comes_back_to_its_number_is_polled_anew) {
     struct pollring *ring = open_ring();
@@ -261,6 +279,7 @@ static const struct test tests[] = {
     RUN(closing_a_ring_closes_its_duplicates),
     RUN(an_update_of_the_second_poll_of_a_file_is_its_own),
     RUN(a_poll_of_a_closed_file_does_no_harm_to_the_next_file),
+    RUN(a_number_that_was_lost_is_forgotten),
     RUN(a_file_that_comes_back_to_its_number_is_polled_anew),
     RUN(many_polls_that_fail_at_once_all_say_so),
     RUN(the_ring_in_an_epoll_that_it_polls_is_an_event),
