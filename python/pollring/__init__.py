@@ -24,6 +24,7 @@ from ._pollring import (
     VERSION as __version__,
 )
 from ._ring import Ring, probe
+from ._watch import watch
 
 __all__ = [
     "EPOLLEXCLUSIVE",
@@ -44,4 +45,5 @@ __all__ = [
     "Ring",
     "__version__",
     "probe",
+    "watch",
 ]

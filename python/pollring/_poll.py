@@ -1,8 +1,12 @@
 """One poll: a ``POLL_ADD`` request, and the iterator over its events."""
 
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from . import _pollring
+from ._event import Events
+
+if TYPE_CHECKING:
+    from ._async import Stream
 
 
 class Poll(_pollring.Poll):
@@ -12,12 +16,17 @@ class Poll(_pollring.Poll):
     one-shot. An error, such as a bad file descriptor, is raised as OSError. Once a poll is iterated only its users keep
     it: leaving the loop and dropping it removes it. Until then the ring does, as long as it is active.
 
-    ``with ring.poll_add(sock) as poll`` removes it on leaving.
+    ``async for events in poll`` does the same in a task of asyncio or trio, one task a poll; any number of tasks may share
+    a ring. A task that is cancelled leaves the poll armed. The ring's events are taken for its tasks then, so don't wait
+    on it otherwise.
+
+    ``with ring.poll_add(sock) as poll`` removes it on leaving, and so does ``async with``.
 
     A poll outlives its ring, and still tells how it ended. All methods are for the thread that owns the ring.
     """
 
-    __slots__ = ()
+    __slots__ = ("_stream",)  # of _async.py
+    _stream: "Stream"
 
     @property
     def fd(self) -> int:
@@ -65,6 +74,23 @@ class Poll(_pollring.Poll):
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.remove()
+
+    # ---- asynchronous iteration ----
+
+    def __aiter__(self) -> "Poll":
+        iter(self)  # from here on only its users keep it
+        return self
+
+    async def __anext__(self) -> Events:
+        from ._async import next_events
+
+        return await next_events(self)
+
+    async def __aenter__(self) -> "Poll":
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
         self.remove()
 
     def __repr__(self) -> str:

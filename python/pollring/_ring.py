@@ -1,10 +1,13 @@
 """The ring: one io_uring instance, owned by one thread."""
 
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
 from . import _pollring
 from ._event import Events
 from ._poll import Poll
+
+if TYPE_CHECKING:
+    from ._async import Driver
 
 _BACKENDS = {"auto": _pollring.AUTO, "io_uring": _pollring.IO_URING, "epoll": _pollring.EPOLL}
 _SETUPS = {
@@ -57,7 +60,8 @@ class Ring(_pollring.Ring):
     :raises OSError: io_uring is insisted on and refused, or resources are short; the text says which, and what to do.
     """
 
-    __slots__ = ()
+    __slots__ = ("_driver",)  # of _async.py
+    _driver: "Driver"
 
     def __init__(self, entries: int = 256, *, cq_entries: int = 0, backend: str = "auto", sealed: bool = False,
                  busy_poll: int = 0, setup: str = "auto", pinned: bool = False) -> None:
@@ -143,6 +147,16 @@ class Ring(_pollring.Ring):
         ``rearmed`` after overflow, events ``merged`` into the one before, completions ``dropped``; bytes of ``memory``.
         """
         return _pollring.stats(self)
+
+    def close(self) -> None:
+        """Ends every poll and releases its file before it returns. Harmless on a closed ring.
+
+        In a forked child it releases the child's memory only. From another thread than the ring's owner only after that
+        has ended."""
+        driver = getattr(self, "_driver", None)
+        if driver and not self.closed:
+            driver.stop()
+        super().close()
 
     def __enter__(self) -> "Ring":
         return self

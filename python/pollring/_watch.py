@@ -1,0 +1,51 @@
+"""watch(): the events of one file in a line, in plain and in asynchronous code."""
+
+from typing import Any, AsyncIterator, Dict, Iterator, List
+
+from . import _pollring
+from ._event import Events
+from ._poll import Poll
+from ._ring import Ring
+
+
+class Watch:
+    """What :func:`watch` gives: iterable with ``for`` and with ``async for``, each time with a poll of its own."""
+
+    def __init__(self, fileobj: Any, events: int, options: Dict[str, Any]) -> None:
+        self._arguments = fileobj, events
+        self._options = options
+        self._polls: List[Poll] = []
+
+    def __iter__(self) -> Iterator[Events]:
+        with Ring() as ring:
+            yield from ring.poll_add(*self._arguments, **self._options)
+
+    def _add(self) -> Poll:
+        from ._async import ring_of_loop
+
+        return ring_of_loop().poll_add(*self._arguments, **self._options)
+
+    def __aiter__(self) -> AsyncIterator[Events]:
+        return self._add().__aiter__()
+
+    async def __aenter__(self) -> Poll:
+        self._polls.append(self._add())
+        return self._polls[-1]
+
+    async def __aexit__(self, *exception: object) -> None:
+        self._polls.pop().remove()
+
+
+def watch(fileobj: Any, events: int = _pollring.POLLIN, **options: Any) -> Watch:
+    """The events of one file, in a line: ``for events in watch(sock)`` in plain code, ``async for events in watch(sock)``
+    in a task of asyncio or trio. Leaving the loop removes the poll.
+
+    ``async with watch(sock) as poll`` gives the Poll, and removes it on leaving.
+
+    In plain code each iteration has a ring of its own. In an event loop all share one, which is closed with the loop
+    (asyncio.run and trio.run see to that).
+
+    :param events: POLL* bits, as for :meth:`Ring.poll_add`, which takes the *options* too: ``multishot``, ``exclusive``,
+        ``rearm``, ``until_hangup``, ``data``.
+    """
+    return Watch(fileobj, events, options)
