@@ -18,6 +18,7 @@
 %ignore pollring_event;
 %ignore pollring_open;
 %ignore pollring_close;
+%ignore pollring_explain;
 %ignore pollring_check;
 %ignore pollring_orphaned;
 %ignore pollring_collect;

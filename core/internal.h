@@ -176,6 +176,7 @@ struct backend {
 extern const struct backend uring_backend, epoll_backend;
 
 /* ring.c */
+int ring_check_options(const struct pollring_options *options); /* -EINVAL: out of range */
 int ring_check_slowly(const struct pollring *ring);
 int ring_take_ownership(struct pollring *ring);
 void ring_unreference(struct pollring *ring);

@@ -71,7 +71,7 @@ struct pollring_options {
 /*
  * Opens a ring; options may be NULL. -EMFILE: no file descriptors left; -ENOMEM: memory or memlock; -EINVAL; where
  * io_uring is insisted on also -EPERM: it is refused (sysctl, seccomp), and -ENOSYS: there is none. A failure leaves
- * nothing behind. pollring_probe() explains.
+ * nothing behind. pollring_explain() tells what refuses, and what to do.
  */
 int pollring_open(struct pollring **ring, const struct pollring_options *options);
 
@@ -256,16 +256,38 @@ void *pollring_poll_owner(const struct pollring_poll *poll);
 
 /* ---- what this machine allows ---- */
 
+enum pollring_cause {
+    POLLRING_CAUSE_NONE = 0,     /* io_uring works */
+    POLLRING_CAUSE_SYSCTL = 1,   /* kernel.io_uring_disabled */
+    POLLRING_CAUSE_SECCOMP = 2,  /* a filter on system calls, as container runtimes install them */
+    POLLRING_CAUSE_KERNEL = 3,   /* too old, or built without io_uring */
+    POLLRING_CAUSE_MEMLOCK = 4,  /* RLIMIT_MEMLOCK, against which most kernels count a ring's queues */
+    POLLRING_CAUSE_FD_LIMIT = 5, /* RLIMIT_NOFILE, or the system's own */
+    POLLRING_CAUSE_MEMORY = 6,   /* RLIMIT_AS, or there is none */
+    POLLRING_CAUSE_UNKNOWN = 7,  /* something else, such as a security module */
+};
+
 struct pollring_probe {
     char kernel[72];     /* uname -r */
     int io_uring;        /* 0: it works; else the negative errno of the first refusal */
     unsigned setups;     /* POLLRING_SETUP_* that work, tried one by one */
-    int sysctl_disabled; /* /proc/sys/kernel/io_uring_disabled: 0 to 2; -1: this kernel has no such file */
-    char message[256];   /* for a refusal: what refused and what to do; else empty */
+    int sysctl_disabled; /* /proc/sys/kernel/io_uring_disabled: 0 to 2; -1: there is no such file to be read */
+    int cause;           /* enum pollring_cause */
+    bool resize;         /* the kernel can resize the completion queue of a DEFER_TASKRUN ring */
+    const char
+        *refused_at;   /* the system call that was refused, without its "io_uring_": setup, register, enter; or "" */
+    char message[512]; /* for a refusal: what refused and what to do; else empty */
 };
 
-/* Tries it out and fills probe; takes about a millisecond, leaves nothing behind. 0, or -EINVAL. */
+/*
+ * Tries out rings with the default options and fills probe; takes about a millisecond, leaves nothing behind. Nothing
+ * is concluded from the kernel's version. 0, or -EINVAL.
+ */
 int pollring_probe(struct pollring_probe *probe);
+
+/* The same for rings with these options: why pollring_open() refused one, which may be for its size or its flags.
+   Their backend is not looked at. -EINVAL too where they are out of range. */
+int pollring_explain(struct pollring_probe *probe, const struct pollring_options *options);
 
 #ifdef __cplusplus
 }

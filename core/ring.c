@@ -122,7 +122,7 @@ void ring_unreference(struct pollring *ring) {
         free_ring(ring);
 }
 
-static int check_options(const struct pollring_options *options) {
+int ring_check_options(const struct pollring_options *options) {
     unsigned setup = options->flags & SETUP_FLAGS;
     if (options->flags & ~RING_FLAGS || setup & (setup - 1) || options->backend > POLLRING_EPOLL ||
         options->entries > MAX_ENTRIES || options->cq_entries > MAX_CQ_ENTRIES ||
@@ -171,7 +171,7 @@ static int open_ring(struct pollring *ring, const struct pollring_options *optio
 int pollring_open(struct pollring **ring, const struct pollring_options *options) {
     static const struct pollring_options defaults;
     options = options ? options : &defaults;
-    int error = ring ? check_options(options) : -EINVAL;
+    int error = ring ? ring_check_options(options) : -EINVAL;
     if (error)
         return error;
     struct pollring *opened = calloc(1, sizeof *opened);

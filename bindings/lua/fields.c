@@ -6,6 +6,11 @@ static void set_integer(lua_State *L, const char *name, lua_Integer value) {
     lua_setfield(L, -2, name);
 }
 
+static void set_string(lua_State *L, const char *name, const char *value) {
+    lua_pushstring(L, value);
+    lua_setfield(L, -2, name);
+}
+
 /* A set: {defer_taskrun = true, ...}. */
 static void set_setups(lua_State *L, const char *name, unsigned setups) {
     lua_newtable(L);
@@ -19,10 +24,8 @@ static void set_setups(lua_State *L, const char *name, unsigned setups) {
 
 static void set_setup(lua_State *L, const char *name, unsigned value) {
     for (const struct pollring_lua_choice *setup = pollring_lua_setups; setup->name; setup++)
-        if (value == setup->value) {
-            lua_pushstring(L, setup->name);
-            lua_setfield(L, -2, name);
-        }
+        if (value == setup->value)
+            set_string(L, name, setup->name);
 }
 
 int pollring_lua_push_stats(lua_State *L, const struct pollring_stats *stats) {
@@ -42,14 +45,22 @@ int pollring_lua_push_stats(lua_State *L, const struct pollring_stats *stats) {
     return 1;
 }
 
+static const char *const causes[] = {
+    [POLLRING_CAUSE_NONE] = "",         [POLLRING_CAUSE_SYSCTL] = "sysctl",   [POLLRING_CAUSE_SECCOMP] = "seccomp",
+    [POLLRING_CAUSE_KERNEL] = "kernel", [POLLRING_CAUSE_MEMLOCK] = "memlock", [POLLRING_CAUSE_FD_LIMIT] = "fd_limit",
+    [POLLRING_CAUSE_MEMORY] = "memory", [POLLRING_CAUSE_UNKNOWN] = "unknown",
+};
+
 int pollring_lua_push_probe(lua_State *L, const struct pollring_probe *probe) {
-    lua_createtable(L, 0, 5);
-    lua_pushstring(L, probe->kernel);
-    lua_setfield(L, -2, "kernel");
+    lua_createtable(L, 0, 8);
+    set_string(L, "kernel", probe->kernel);
     set_integer(L, "io_uring", probe->io_uring);
     set_setups(L, "setups", probe->setups);
     set_integer(L, "sysctl_disabled", probe->sysctl_disabled);
-    lua_pushstring(L, probe->message);
-    lua_setfield(L, -2, "message");
+    set_string(L, "cause", causes[probe->cause]);
+    lua_pushboolean(L, probe->resize);
+    lua_setfield(L, -2, "resize");
+    set_string(L, "refused_at", probe->refused_at);
+    set_string(L, "message", probe->message);
     return 1;
 }

@@ -88,14 +88,15 @@ static void set_ring_option(lua_State *L, struct place place, const char *key, s
 }
 
 /* nil, message, errno; where io_uring is refused the message says what refused it. */
-static int refused(lua_State *L, int error) {
-    struct pollring_probe probe = {.message = ""};
+static int refused(lua_State *L, int error, const struct pollring_options *options) {
+    struct pollring_probe probe;
     char name[32];
-    if (error == -EPERM || error == -ENOSYS)
-        pollring_probe(&probe);
     pollring_strevents(error, name, sizeof name);
     lua_pushnil(L);
-    lua_pushfstring(L, "pollring.ring: %s (%s)%s%s", strerror(-error), name, *probe.message ? ": " : "", probe.message);
+    if (!pollring_explain(&probe, options) && probe.io_uring == error)
+        lua_pushfstring(L, "pollring.ring: %s", probe.message);
+    else
+        lua_pushfstring(L, "pollring.ring: %s (%s)", strerror(-error), name);
     lua_pushinteger(L, -error);
     return 3;
 }
@@ -115,7 +116,7 @@ int pollring_lua_ring(lua_State *L) {
     pollring_lua_ring_push(L, NULL);
     struct ring_object *object = lua_touserdata(L, -1);
     int error = pollring_open(&object->ring, &options);
-    return error ? refused(L, error) : 1;
+    return error ? refused(L, error, &options) : 1;
 }
 
 /* ---- ring:poll_add(fd, mask, {...}) ---- */

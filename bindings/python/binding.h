@@ -61,13 +61,14 @@ struct timeout {
     struct timespec timespec; /* what is left of it */
     struct timespec deadline;
 };
-int pollring_python_timeout(PyObject *object, struct timeout *timeout);     /* 0, or -1 with ValueError or TypeError */
-void pollring_python_timeout_again(struct timeout *timeout);                /* after a signal: what is left of it */
-int pollring_python_mask(PyObject *object, uint32_t *mask);                 /* likewise, and TypeError */
-int pollring_python_fileno(PyObject *fileobj);                              /* -1 with an error */
-void pollring_python_raise(int error, const char *function, int fd);        /* fd: -1 where none is meant */
-PyObject *pollring_python_status(int result, const char *function, int fd); /* None, or raises */
-PyObject *pollring_python_number(int result, const char *function, int fd); /* an int, or raises */
+int pollring_python_timeout(PyObject *object, struct timeout *timeout); /* 0, or -1 with ValueError or TypeError */
+void pollring_python_timeout_again(struct timeout *timeout);            /* after a signal: what is left of it */
+int pollring_python_mask(PyObject *object, uint32_t *mask);             /* likewise, and TypeError */
+int pollring_python_fileno(PyObject *fileobj);                          /* -1 with an error */
+void pollring_python_raise(int error, const char *function, int fd);    /* fd: -1 where none is meant */
+void pollring_python_refused(int error, const struct pollring_options *options); /* a ring: OSError that says by whom */
+PyObject *pollring_python_status(int result, const char *function, int fd);      /* None, or raises */
+PyObject *pollring_python_number(int result, const char *function, int fd);      /* an int, or raises */
 PyObject *pollring_python_stats(const struct pollring_stats *stats);
 PyObject *pollring_python_probe(const struct pollring_probe *probe);
 

@@ -59,6 +59,18 @@ void pollring_python_raise(int error, const char *function, int fd) {
     Py_DECREF(text);
 }
 
+void pollring_python_refused(int error, const struct pollring_options *options) {
+    struct pollring_probe probe;
+    if (pollring_explain(&probe, options) || probe.io_uring != error) {
+        pollring_python_raise(error, "Ring", -1);
+        return;
+    }
+    PyObject *arguments = Py_BuildValue("(iN)", -error, PyUnicode_FromFormat("Ring: %s", probe.message));
+    if (arguments)
+        PyErr_SetObject(PyExc_OSError, arguments);
+    Py_XDECREF(arguments);
+}
+
 PyObject *pollring_python_status(int result, const char *function, int fd) {
     if (result < 0) {
         pollring_python_raise(result, function, fd);
@@ -213,10 +225,18 @@ static PyObject *setup_names(unsigned setups) {
     return names;
 }
 
+static const char *const causes[] = {
+    [POLLRING_CAUSE_NONE] = "",         [POLLRING_CAUSE_SYSCTL] = "sysctl",   [POLLRING_CAUSE_SECCOMP] = "seccomp",
+    [POLLRING_CAUSE_KERNEL] = "kernel", [POLLRING_CAUSE_MEMLOCK] = "memlock", [POLLRING_CAUSE_FD_LIMIT] = "fd_limit",
+    [POLLRING_CAUSE_MEMORY] = "memory", [POLLRING_CAUSE_UNKNOWN] = "unknown",
+};
+
 PyObject *pollring_python_probe(const struct pollring_probe *probe) {
     PyObject *setups = setup_names(probe->setups);
     if (!setups)
         return NULL;
-    return Py_BuildValue("{ss si sN si ss}", "kernel", probe->kernel, "io_uring", probe->io_uring, "setups", setups,
-                         "sysctl_disabled", probe->sysctl_disabled, "message", probe->message);
+    return Py_BuildValue("{ss si sN si ss sO ss ss}", "kernel", probe->kernel, "io_uring", probe->io_uring, "setups",
+                         setups, "sysctl_disabled", probe->sysctl_disabled, "cause", causes[probe->cause], "resize",
+                         probe->resize ? Py_True : Py_False, "refused_at", probe->refused_at, "message",
+                         probe->message);
 }

@@ -34,7 +34,7 @@ static int ring_init(PyObject *object, PyObject *arguments, PyObject *keywords) 
     }
     int error = pollring_open(&self->ring, &options);
     if (error)
-        pollring_python_raise(error, "Ring", -1);
+        pollring_python_refused(error, &options);
     return error ? -1 : 0;
 }
 

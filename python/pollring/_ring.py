@@ -25,6 +25,9 @@ def probe() -> Dict[str, Any]:
     - ``io_uring``: 0 if it works, else the negative errno of the first refusal
     - ``setups``: the names of the ring set-ups that work, best first
     - ``sysctl_disabled``: /proc/sys/kernel/io_uring_disabled (0 to 2), -1 where there is none
+    - ``resize``: whether the kernel can resize the completion queue of a "defer_taskrun" ring
+    - ``cause``: what refuses: "sysctl", "seccomp", "kernel", "memlock", "fd_limit", "memory", "unknown"; "" if it works
+    - ``refused_at``: at which step: "setup", "register", "enter"; "" if it works
     - ``message``: for a refusal, what refused and what to do; else empty
     """
     return _pollring.probe()
@@ -69,11 +72,8 @@ class Ring(_pollring.Ring):
         flags |= (_pollring.SEALED if sealed else 0) | (_pollring.PINNED if pinned else 0)
         if entries == 0:
             raise ValueError("entries 0 is out of range: 1 to 32768")
-        try:
-            super().__init__(_number("entries", entries, 32768), _number("cq_entries", cq_entries, 65536), flags,
-                             _choice("backend", _BACKENDS, backend), _number("busy_poll", busy_poll, 1000000))
-        except OSError as error:
-            raise OSError(error.errno, f"{error.strerror}. {probe()['message']}".rstrip(". ")) from None
+        super().__init__(_number("entries", entries, 32768), _number("cq_entries", cq_entries, 65536), flags,
+                         _choice("backend", _BACKENDS, backend), _number("busy_poll", busy_poll, 1000000))
 
     # ---- polls ----
 
