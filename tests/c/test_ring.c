@@ -1,10 +1,9 @@
 /*
- * Rings: opening and closing, what they cost and leave behind, inboxes, waking, and what the machine allows.
+ * Rings: opening and closing, what they cost and leave behind, inboxes, waking.
  */
 #include "variants.h"
 
 #include <linux/io_uring.h>
-#include <sys/utsname.h>
 
 /* ---- opening ---- */
 
@@ -480,39 +479,6 @@ TEST(a_ring_that_spins_sees_events_wake_ups_and_timeouts) {
     assert_true(now_ms() - start >= 5);
 }
 
-/* ---- the machine ---- */
-
-TEST(a_probe_says_what_opening_a_ring_says) {
-    struct pollring_probe probe;
-    struct utsname name;
-    int fds = count_fds();
-    assert_int_equal(pollring_probe(&probe), 0);
-    assert_return_code(uname(&name), errno);
-    assert_string_equal(probe.kernel, name.release);
-    assert_int_equal(probe.io_uring, 0);
-    struct pollring *ring = open_ring();
-    assert_int_equal(probe.setups & stats_of(ring).setup, stats_of(ring).setup);
-    assert_string_equal(probe.message, "");
-    assert_in_range(probe.sysctl_disabled + 1, 0, 3);
-    close_ring(ring);
-    assert_int_equal(count_fds(), fds);
-    assert_int_equal(pollring_probe(NULL), -EINVAL);
-}
-
-TEST(a_probe_without_fds_left_says_so) {
-    struct pollring_probe probe;
-    struct rlimit whole, none;
-    assert_return_code(getrlimit(RLIMIT_NOFILE, &whole), errno);
-    none = (struct rlimit){.rlim_cur = 0, .rlim_max = whole.rlim_max};
-    setrlimit(RLIMIT_NOFILE, &none);
-    int result = pollring_probe(&probe);
-    setrlimit(RLIMIT_NOFILE, &whole);
-    assert_int_equal(result, 0);
-    assert_int_equal(probe.io_uring, -EMFILE);
-    assert_int_equal(probe.setups, 0);
-    assert_non_null(strstr(probe.message, "ulimit -n"));
-}
-
 int main(void) {
     static const struct test tests[] = {
         RUN(opening_refuses_options_that_it_does_not_know),
@@ -539,8 +505,6 @@ int main(void) {
         RUN(a_full_queue_does_not_make_a_ring_deaf_to_wake_ups),
         RUN(a_wake_up_from_a_signal_handler_is_not_lost),
         RUN(a_ring_that_spins_sees_events_wake_ups_and_timeouts),
-        RUN(a_probe_says_what_opening_a_ring_says),
-        RUN(a_probe_without_fds_left_says_so),
     };
     return run_on_variants("ring", tests, COUNT_OF(tests));
 }
