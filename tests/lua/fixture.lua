@@ -164,9 +164,9 @@ local function quoted(text)
   return "'" .. text:gsub("'", "'\\''") .. "'"
 end
 
-local function lua(script)
+local function lua(script, wrapper)
   local paths = ("LUA_CPATH_5_4=%s LUA_PATH_5_4=%s "):format(quoted(package.cpath), quoted(package.path))
-  return paths .. "exec timeout 20 " .. quoted(arg[-1] or "lua5.4") .. " -e " .. quoted(script) .. " 2>&1"
+  return paths .. "exec timeout 20 " .. (wrapper or "") .. " " .. quoted(arg[-1] or "lua5.4") .. " -e " .. quoted(script) .. " 2>&1"
 end
 
 -- Starts a script; what it writes, errors included, can be read from the file returned.
@@ -174,10 +174,10 @@ function fixture.start(script)
   return fixture.popen(lua(script))
 end
 
--- Runs a script to its end, after a command of the shell if there is one: its output, and how it ended as io.popen's
--- close() says it, such as "exit", 0.
-function fixture.run(script, command)
-  local file = assert(io.popen((command or ":") .. "; " .. lua(script)))
+-- Runs a script to its end, after a command of the shell if there is one, and by another program if there is one: its
+-- output, and how it ended as io.popen's close() says it, such as "exit", 0.
+function fixture.run(script, command, wrapper)
+  local file = assert(io.popen((command or ":") .. "; " .. lua(script, wrapper)))
   local output = file:read "a"
   local _, how, code = file:close()
   return output, how, code

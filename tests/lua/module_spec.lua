@@ -33,7 +33,48 @@ fixture.describe("The module", function()
     assert.equal(0, probe.io_uring)
     assert.is_true(probe.setups.plain)
     assert.equal("integer", math.type(probe.sysctl_disabled))
+    assert.equal("", probe.cause)
+    assert.equal("", probe.refused_at)
     assert.equal("", probe.message)
+    assert.equal("boolean", type(probe.resize))
+  end)
+
+  local function refused(how)
+    local output = fixture.run([[
+      local pollring = require "pollring"
+      local probe = pollring.probe()
+      local ring, message, errno = pollring.ring { backend = "io_uring" }
+      print(probe.cause, probe.refused_at, next(probe.setups))
+      print(probe.message)
+      print(ring and "open" or message, errno)
+    ]], nil, "python3 tests/refuse.py " .. how)
+    local what, message, raised = output:match("(.-)\n(.-)\n(.*)")
+    return assert(what, output), message, raised
+  end
+
+  for _, call in ipairs { "setup", "register", "enter" } do
+    for name, errno in pairs { EPERM = 1, ENOSYS = 38, EOPNOTSUPP = 95 } do
+      it(("names a filter that answers io_uring_%s with %s"):format(call, name), function()
+        local what, message, raised = refused(("--%s %s"):format(call, name))
+        assert.equal(("seccomp\t%s\tnil"):format(call), what)
+        assert.truthy(message:find(("io_uring_%s (%s)"):format(call, name), 1, true))
+        assert.truthy(message:find("--security-opt seccomp=", 1, true))
+        if call == "setup" then
+          assert.equal(("pollring.ring: %s\t%d\n"):format(message, errno), raised)
+        end
+      end)
+    end
+  end
+
+  it("names the limit of open files", function()
+    local output = fixture.run([[
+      local uv, pollring = require "luv", require "pollring"
+      repeat until not uv.fs_open("/dev/null", "r", 0)
+      local ring, message, errno = pollring.ring()
+      local probe = pollring.probe()
+      print(ring, message:find("ulimit -n", 1, true) ~= nil, errno, probe.cause)
+    ]], "ulimit -n 64")
+    assert.equal("nil\ttrue\t24\tfd_limit\n", output)
   end)
 
   it("sets no global, and takes none away", function()
