@@ -3,8 +3,6 @@
  */
 #include "variants.h"
 
-#include <linux/io_uring.h>
-
 /* ---- opening ---- */
 
 TEST(opening_refuses_options_that_it_does_not_know) {
@@ -109,28 +107,6 @@ TEST(opening_and_closing_leaves_no_fd_behind) {
     }
     close_fd(fd);
     assert_int_equal(count_fds(), fds);
-}
-
-/* Through the fd of a ring that is sealed, its owner can register neither buffers nor files. */
-TEST(a_sealed_ring_is_refused_what_pollring_does_not_need) {
-    if (is_epoll())
-        skip_because("an epoll has no other operations than those");
-    int first_free = dup(0);
-    close(first_free);
-    struct pollring *ring = open_ring();
-    struct pollring_poll *poll = add(ring, make_ready_eventfd(), POLLIN);
-    assert_event(ring, poll, POLLIN);
-    int expected = test.variant->options.flags & POLLRING_SEALED ? EACCES : EINVAL, seen = 0;
-    for (int fd = first_free; fd < first_free + 8; fd++) {
-        errno = 0;
-        long result = syscall(SYS_io_uring_register, fd, IORING_REGISTER_BUFFERS, NULL, 0);
-        if (result < 0 && (errno == EACCES || errno == EINVAL || errno == EFAULT))
-            seen += expected == EACCES ? errno == EACCES : errno != EACCES;
-    }
-    assert_int_equal(seen, 1);
-    assert_int_equal(pollring_poll_update(poll, POLLIN), 0);
-    assert_event(ring, poll, POLLIN);
-    assert_int_equal(pollring_poll_remove(poll), 0);
 }
 
 /* ---- closing ---- */
@@ -487,7 +463,6 @@ int main(void) {
         RUN(the_set_up_that_was_asked_for_is_the_one_that_stuck),
         RUN(opening_without_fds_left_fails_and_leaves_none_behind),
         RUN(opening_and_closing_leaves_no_fd_behind),
-        RUN(a_sealed_ring_is_refused_what_pollring_does_not_need),
         RUN(closing_releases_files_at_once),
         RUN(closing_leaves_no_eintr_behind_for_a_host),
         RUN(a_ring_that_nobody_entered_can_be_closed),
