@@ -47,7 +47,9 @@ enum pollring_backend_choice {
 };
 
 /* Ring flags. Of the POLLRING_SETUP_* at most one: that set-up or an error; without, the first that the kernel has. */
-#define POLLRING_SEALED 0x01u /* the kernel refuses all but pollring's own operations through the ring's fd */
+#define POLLRING_SEALED                                                                                                \
+    0x01u /* the kernel refuses all but pollring's own operations through the ring's fd (-EACCES);                     \
+             that protects from misuse of this fd, and neither the files nor the process */
 #define POLLRING_SETUP_DEFER_TASKRUN                                                                                   \
     0x02u /* SINGLE_ISSUER | DEFER_TASKRUN | TASKRUN_FLAG: events collected on enter only */
 #define POLLRING_SETUP_COOP_TASKRUN 0x04u /* COOP_TASKRUN | TASKRUN_FLAG: collected on any system call of the owner */
@@ -273,6 +275,7 @@ struct pollring_probe {
     unsigned setups;     /* POLLRING_SETUP_* that work, tried one by one */
     int sysctl_disabled; /* /proc/sys/kernel/io_uring_disabled: 0 to 2; -1: there is no such file to be read */
     int cause;           /* enum pollring_cause */
+    const char *backend; /* what POLLRING_AUTO takes, as pollring_backend() says; "" where nothing can be opened */
     bool resize;         /* the kernel can resize the completion queue of a DEFER_TASKRUN ring */
     const char
         *refused_at;   /* the system call that was refused, without its "io_uring_": setup, register, enter; or "" */

@@ -64,17 +64,17 @@ static bool try_resize(void) {
     return resized;
 }
 
-/* The first system call that is refused whatever its arguments are; NULL: none. */
+/* The first system call, as opening a ring makes them, that is refused whatever its arguments are; NULL: none. */
 static const char *refused_blindly(bool sealed) {
     const int no_fd = -2; /* -1 means "no ring" to some kernels, which then answer otherwise */
     if (syscall(SYS_io_uring_setup, 1, NULL) < 0 && errno != EFAULT)
         return "setup";
+    if (syscall(SYS_io_uring_enter, no_fd, 0, 0, 0, NULL, 0) < 0 && errno != EBADF)
+        return "enter";
     if (syscall(SYS_io_uring_register, no_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0 && errno != EBADF)
         return "register";
     if (sealed && syscall(SYS_io_uring_register, no_fd, IORING_REGISTER_RESTRICTIONS, NULL, 0) < 0 && errno != EBADF)
         return "register";
-    if (syscall(SYS_io_uring_enter, no_fd, 0, 0, 0, NULL, 0) < 0 && errno != EBADF)
-        return "enter";
     return NULL;
 }
 
@@ -266,6 +266,17 @@ static void try_setups(struct pollring_probe *probe, const struct pollring_optio
     }
 }
 
+static const char *automatic_backend(struct pollring_options options) {
+    struct pollring *ring;
+    const char *name = "";
+    options.backend = POLLRING_AUTO;
+    if (!pollring_open(&ring, &options)) {
+        name = pollring_backend(ring);
+        pollring_close(ring);
+    }
+    return name;
+}
+
 int pollring_explain(struct pollring_probe *probe, const struct pollring_options *options) {
     static const struct pollring_options defaults;
     const char *blindly;
@@ -277,6 +288,7 @@ int pollring_explain(struct pollring_probe *probe, const struct pollring_options
     *probe = (struct pollring_probe){.sysctl_disabled = read_sysctl(), .refused_at = ""};
     if (!uname(&name))
         snprintf(probe->kernel, sizeof probe->kernel, "%s", name.release);
+    probe->backend = automatic_backend(*options);
     try_setups(probe, options);
     probe->resize = probe->setups & POLLRING_SETUP_DEFER_TASKRUN && try_resize();
     if (!probe->io_uring)

@@ -52,8 +52,9 @@ static const char *const causes[] = {
 };
 
 int pollring_lua_push_probe(lua_State *L, const struct pollring_probe *probe) {
-    lua_createtable(L, 0, 8);
+    lua_createtable(L, 0, 9);
     set_string(L, "kernel", probe->kernel);
+    set_string(L, "backend", probe->backend);
     set_integer(L, "io_uring", probe->io_uring);
     set_setups(L, "setups", probe->setups);
     set_integer(L, "sysctl_disabled", probe->sysctl_disabled);

@@ -235,8 +235,8 @@ PyObject *pollring_python_probe(const struct pollring_probe *probe) {
     PyObject *setups = setup_names(probe->setups);
     if (!setups)
         return NULL;
-    return Py_BuildValue("{ss si sN si ss sO ss ss}", "kernel", probe->kernel, "io_uring", probe->io_uring, "setups",
-                         setups, "sysctl_disabled", probe->sysctl_disabled, "cause", causes[probe->cause], "resize",
-                         probe->resize ? Py_True : Py_False, "refused_at", probe->refused_at, "message",
-                         probe->message);
+    return Py_BuildValue("{ss ss si sN si ss sO ss ss}", "kernel", probe->kernel, "backend", probe->backend, "io_uring",
+                         probe->io_uring, "setups", setups, "sysctl_disabled", probe->sysctl_disabled, "cause",
+                         causes[probe->cause], "resize", probe->resize ? Py_True : Py_False, "refused_at",
+                         probe->refused_at, "message", probe->message);
 }

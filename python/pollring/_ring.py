@@ -22,6 +22,7 @@ def probe() -> Dict[str, Any]:
     """What this machine allows, found by trying: a dict of
 
     - ``kernel``: its release
+    - ``backend``: what a ring takes by itself here
     - ``io_uring``: 0 if it works, else the negative errno of the first refusal
     - ``setups``: the names of the ring set-ups that work, best first
     - ``sysctl_disabled``: /proc/sys/kernel/io_uring_disabled (0 to 2), -1 where there is none

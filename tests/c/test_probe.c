@@ -24,6 +24,7 @@ struct findings {
     struct pollring_probe probe;
     int opened; /* what pollring_open() said */
     int fds_left_open;
+    bool may_fall_back; /* no set-up was asked for */
 };
 
 /* From now on the kernel answers a system call of this thread with an errno, if an argument of it has a value; with
@@ -70,6 +71,13 @@ static int cover_sysctl(const char *value) {
     return covered ? SUCCEEDED : UNABLE;
 }
 
+/* The variant's, with no other backend to fall back on. */
+static struct pollring_options insisting(void) {
+    struct pollring_options options = test.variant->options;
+    options.backend = POLLRING_IO_URING;
+    return options;
+}
+
 /* Without /proc, which may be hidden. */
 static int count_low_fds(void) {
     int count = 0;
@@ -80,7 +88,7 @@ static int count_low_fds(void) {
 
 /* Runs prepare in a child, and explains there what a ring of these options would get. */
 static struct findings explain_in_child(int (*prepare)(const void *), const void *argument,
-                                        const struct pollring_options *options) {
+                                        struct pollring_options options) {
     if (in_valgrind())
         skip_because(
             "valgrind looks at a system call's arguments before the kernel does, and reports those of a probe");
@@ -93,12 +101,12 @@ static struct findings explain_in_child(int (*prepare)(const void *), const void
         int fds = count_low_fds(), outcome = prepare(argument);
         if (outcome != SUCCEEDED)
             _exit(outcome);
-        shared->opened = pollring_open(&ring, options);
+        shared->opened = pollring_open(&ring, &options);
         if (!shared->opened) {
             shared->opened = pollring_submit(ring);
             pollring_close(ring);
         }
-        int error = pollring_explain(&shared->probe, options);
+        int error = pollring_explain(&shared->probe, &options);
         shared->fds_left_open = count_low_fds() - fds;
         _exit(error ? WRONG : SUCCEEDED);
     }
@@ -111,14 +119,21 @@ static struct findings explain_in_child(int (*prepare)(const void *), const void
         skip_because("not allowed here: to install a seccomp filter, to mount, or to lower a limit");
     assert_int_equal(WEXITSTATUS(status), SUCCEEDED);
     assert_int_equal(findings.fds_left_open, 0);
+    findings.may_fall_back = !(options.flags & ~(POLLRING_SEALED | POLLRING_PINNED));
     return findings;
+}
+
+/* Nothing can be opened without files, and nothing else where a set-up is insisted on. */
+static const char *expected_backend(const struct findings *findings) {
+    return findings->may_fall_back && findings->probe.io_uring != -EMFILE ? "epoll" : "";
 }
 
 static void check_refusal(const struct findings *findings, int error, int cause, const char *refused_at,
                           const char *advice, const char *file, int line) {
     const struct pollring_probe *probe = &findings->probe;
     if (findings->opened == error && probe->io_uring == error && probe->cause == cause && !probe->setups &&
-        !probe->resize && !strcmp(probe->refused_at, refused_at) && strstr(probe->message, advice) &&
+        !probe->resize && !strcmp(probe->backend, expected_backend(findings)) &&
+        !strcmp(probe->refused_at, refused_at) && strstr(probe->message, advice) &&
         strlen(probe->message) < sizeof probe->message - 1)
         return;
     print_error("opened %d, refused %d at \"%s\", cause %d: %s\nexpected %d at \"%s\", cause %d: %s\n",
@@ -144,10 +159,14 @@ TEST(a_probe_says_what_opening_a_ring_says) {
     assert_string_equal(probe.refused_at, "");
     assert_string_equal(probe.message, "");
     assert_in_range(probe.sysctl_disabled + 1, 0, 3);
-    struct pollring *ring = open_ring();
+    assert_string_equal(probe.backend, "io_uring");
+    struct pollring_options options = insisting();
+    struct pollring *ring;
+    assert_int_equal(pollring_open(&ring, &options), 0);
+    keep_ring(ring);
     assert_int_equal(probe.setups & stats_of(ring).setup, stats_of(ring).setup);
-    assert_int_equal(pollring_explain(&probe, &test.variant->options), 0);
-    assert_int_equal(probe.setups, stats_of(ring).setup);
+    assert_int_equal(pollring_explain(&probe, &options), 0);
+    assert_int_equal(probe.setups & stats_of(ring).setup, stats_of(ring).setup);
     close_ring(ring);
     assert_int_equal(count_fds(), fds);
 }
@@ -183,7 +202,7 @@ TEST(a_filter_is_found_whatever_it_answers_and_at_whichever_system_call) {
         const char *refused_at = calls[i / COUNT_OF(errors)].refused_at;
         int error = errors[i % COUNT_OF(errors)];
         const struct refusal refusal = {calls[i / COUNT_OF(errors)].system_call, error, WHATEVER_THE_ARGUMENTS};
-        struct findings findings = explain_in_child(refuse, &refusal, &test.variant->options);
+        struct findings findings = explain_in_child(refuse, &refusal, insisting());
         char call[64], name[32];
         snprintf(call, sizeof call, "io_uring_%s", refused_at);
         pollring_strevents(-error, name, sizeof name);
@@ -204,13 +223,13 @@ static int hide_proc_and_refuse(const void *argument) {
 
 TEST(a_kernel_without_io_uring_is_told_from_a_filter) {
     static const struct refusal refusal = {SYS_io_uring_setup, ENOSYS, WHATEVER_THE_ARGUMENTS};
-    struct findings findings = explain_in_child(hide_proc_and_refuse, &refusal, &test.variant->options);
+    struct findings findings = explain_in_child(hide_proc_and_refuse, &refusal, insisting());
     assert_refusal(&findings, -ENOSYS, POLLRING_CAUSE_KERNEL, "setup", findings.probe.kernel);
 }
 
 TEST(a_security_module_is_told_from_a_filter) {
     static const struct refusal refusal = {SYS_io_uring_setup, EPERM, WHATEVER_THE_ARGUMENTS};
-    struct findings findings = explain_in_child(hide_proc_and_refuse, &refusal, &test.variant->options);
+    struct findings findings = explain_in_child(hide_proc_and_refuse, &refusal, insisting());
     assert_refusal(&findings, -EPERM, POLLRING_CAUSE_UNKNOWN, "setup", "SELinux");
 }
 
@@ -219,15 +238,16 @@ TEST(a_security_module_is_told_from_a_filter) {
 
 TEST(a_kernel_that_lacks_what_is_asked_for_is_named) {
     static const struct refusal refusal = {PARAMETERS_OF_SETUP, .error = EINVAL};
-    struct findings findings = explain_in_child(refuse, &refusal, &test.variant->options);
-    assert_refusal(&findings, -EINVAL, POLLRING_CAUSE_KERNEL, "setup", "6.1 or newer");
-    findings = explain_in_child(refuse, &refusal, NULL);
+    struct findings findings = explain_in_child(refuse, &refusal, insisting());
+    assert_refusal(&findings, -EINVAL, POLLRING_CAUSE_KERNEL, "setup",
+                   findings.may_fall_back ? "5.13 or newer" : "6.1 or newer");
+    findings = explain_in_child(refuse, &refusal, (struct pollring_options){.backend = POLLRING_IO_URING});
     assert_refusal(&findings, -EINVAL, POLLRING_CAUSE_KERNEL, "setup", "5.13 or newer");
 }
 
 TEST(a_ring_that_can_not_be_sealed_is_not_opened) {
     static const struct refusal refusal = {SYS_io_uring_register, EACCES, 1, IORING_REGISTER_RESTRICTIONS, false};
-    struct findings findings = explain_in_child(refuse, &refusal, &test.variant->options);
+    struct findings findings = explain_in_child(refuse, &refusal, insisting());
     if (test.variant->options.flags & POLLRING_SEALED) {
         assert_refusal(&findings, -EACCES, POLLRING_CAUSE_SECCOMP, "register", "io_uring_register");
     } else {
@@ -249,18 +269,18 @@ static int cover_sysctl_for_root(const void *value) {
 }
 
 TEST(the_sysctl_is_told_from_a_filter) {
-    struct findings findings = explain_in_child(cover_sysctl_for_root, "2\n", &test.variant->options);
+    struct findings findings = explain_in_child(cover_sysctl_for_root, "2\n", insisting());
     assert_refusal(&findings, -EPERM, POLLRING_CAUSE_SYSCTL, "setup", "sysctl -w kernel.io_uring_disabled=0");
     assert_int_equal(findings.probe.sysctl_disabled, 2);
-    findings = explain_in_child(cover_sysctl_for_nobody, "1\n", &test.variant->options);
+    findings = explain_in_child(cover_sysctl_for_nobody, "1\n", insisting());
     assert_refusal(&findings, -EPERM, POLLRING_CAUSE_SYSCTL, "setup", "sysctl -w kernel.io_uring_group=GID");
     assert_int_equal(findings.probe.sysctl_disabled, 1);
 }
 
 TEST(a_sysctl_that_allows_administrators_is_not_blamed_where_one_is_refused) {
-    struct findings findings = explain_in_child(cover_sysctl_for_root, "1\n", &test.variant->options);
+    struct findings findings = explain_in_child(cover_sysctl_for_root, "1\n", insisting());
     assert_refusal(&findings, -EPERM, POLLRING_CAUSE_SECCOMP, "setup", "kernel.io_uring_disabled is 1");
-    findings = explain_in_child(cover_sysctl_for_root, "0\n", &test.variant->options);
+    findings = explain_in_child(cover_sysctl_for_root, "0\n", insisting());
     assert_refusal(&findings, -EPERM, POLLRING_CAUSE_SECCOMP, "setup", "--security-opt");
 }
 
@@ -276,7 +296,7 @@ static int lower_fd_limit(const void *argument) {
 }
 
 TEST(the_limit_of_open_files_is_named) {
-    struct findings findings = explain_in_child(lower_fd_limit, NULL, &test.variant->options);
+    struct findings findings = explain_in_child(lower_fd_limit, NULL, insisting());
     assert_refusal(&findings, -EMFILE, POLLRING_CAUSE_FD_LIMIT, "setup", "ulimit -n");
 }
 
@@ -287,7 +307,7 @@ static int lower_memlock(const void *argument) {
 }
 
 TEST(the_limit_of_locked_memory_is_named) {
-    struct findings findings = explain_in_child(lower_memlock, NULL, &test.variant->options);
+    struct findings findings = explain_in_child(lower_memlock, NULL, insisting());
     if (!findings.opened)
         skip_because("this kernel does not count rings as locked memory");
     assert_refusal(&findings, -ENOMEM, POLLRING_CAUSE_MEMLOCK, "setup", "ulimit -l");
@@ -300,7 +320,7 @@ static int run_out_of_memory(const void *argument) {
 }
 
 TEST(memory_is_not_taken_for_the_limit_of_locked_memory) {
-    struct findings findings = explain_in_child(run_out_of_memory, &by_memory, &test.variant->options);
+    struct findings findings = explain_in_child(run_out_of_memory, &by_memory, insisting());
     assert_refusal(&findings, -ENOMEM, POLLRING_CAUSE_MEMORY, "setup", "smaller queues");
 }
 

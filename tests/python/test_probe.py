@@ -17,7 +17,7 @@ REPORT = """
 import json, pollring
 text, number = "", 0
 try:
-    with pollring.Ring(backend="io_uring", **options) as ring:
+    with pollring.Ring(**{**options, "backend": "io_uring"}) as ring:
         ring.submit()
 except OSError as error:
     text, number = error.strerror, error.errno
@@ -38,6 +38,7 @@ def refused(*how, **options):
 def test_a_probe_where_io_uring_works():
     probe = pollring.probe()
     assert probe["kernel"] == os.uname().release
+    assert probe["backend"] == "io_uring"
     assert (probe["io_uring"], probe["cause"], probe["refused_at"], probe["message"]) == (0, "", "", "")
     assert "plain" in probe["setups"]
     assert probe["resize"] in (False, "defer_taskrun" in probe["setups"])
@@ -52,8 +53,8 @@ def test_a_filter_is_named(options, call, name):
     assert probe["setups"] == [] and probe["resize"] is False
     assert f"io_uring_{call} ({name})" in probe["message"] and "--security-opt seccomp=" in probe["message"]
     assert number == getattr(errno, name)
-    if call == "setup":
-        assert text == "Ring: " + probe["message"]
+    assert text == "Ring: " + probe["message"]
+    assert probe["backend"] == "epoll"
 
 
 def test_the_sysctl_is_named():
@@ -84,7 +85,7 @@ resource.setrlimit(resource.RLIMIT_MEMLOCK, (1 << 20, 1 << 20))
 os.setuid(65534)
 assert not pollring.probe()["cause"]
 try:
-    pollring.Ring(32768).close()
+    pollring.Ring(32768, backend="io_uring").close()
 except OSError as error:
     print(error.errno, error)
 """
