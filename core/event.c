@@ -457,7 +457,7 @@ static bool is_sleepy(const struct timespec *timeout) {
 /* Submits, and waits until an event for the target is there. Enters the kernel only where that has a point: something
    to submit, something to collect, or nothing left but to sleep. */
 static int collect_whatever(struct pollring *ring, struct target target, const struct timespec *timeout) {
-    bool sleepy = is_sleepy(timeout), look = ring->cq.blind && (!sleepy || ring->woken);
+    bool sleepy = is_sleepy(timeout), look = ring->cq.blind;
     struct timespec deadline;
     int found, error = 0;
 
@@ -476,7 +476,10 @@ static int collect_whatever(struct pollring *ring, struct target target, const s
         if (ring->first_pending || ring->waker_pending)
             flush(ring);
         bool stay_awake = found || error || ring->woken || !sleepy;
-        bool work = !found && (look || kernel_has_work(ring));
+        /* A blind queue is looked at once, unless a sleep does it, or a batch is there already, or one event will do.
+         */
+        bool blindly = look && stay_awake && cq_is_empty(ring) && !(found && target.poll);
+        bool work = blindly || (!found && kernel_has_work(ring));
         if (stay_awake && !work && !ring->unsubmitted)
             break;
         int entered = stay_awake || work ? ring->backend->enter(ring, 0, NULL)

@@ -535,6 +535,18 @@ TEST(iterating_over_one_poll_loses_no_event_of_another) {
     assert_silence(ring);
 }
 
+TEST(a_wait_that_hands_out_a_queued_end_collects_the_rest_too) {
+    struct pollring *ring = open_ring();
+    struct ends pipe = make_pipe();
+    struct pollring_poll *removed = arm(ring, make_eventfd(), POLLIN), *poll = arm(ring, pipe.near, POLLIN);
+    struct pollring_event events[2];
+    assert_int_equal(pollring_poll_remove(removed), 0);
+    write_some(pipe.far);
+    assert_int_equal(pollring_wait(ring, events, 2, &no_time), 2);
+    assert_ptr_equal(events[0].poll, removed);
+    assert_ptr_equal(events[1].poll, poll);
+}
+
 TEST(a_wait_hands_out_queued_events_first) {
     struct pollring *ring = open_ring();
     struct ends pipe = make_pipe(), other = make_pipe();
@@ -966,6 +978,7 @@ int main(void) {
         RUN(a_poll_that_a_full_queue_ended_is_armed_again_after_its_last_event_was_taken),
         RUN(a_raw_poll_shows_what_the_kernel_wrote),
         RUN(iterating_over_one_poll_loses_no_event_of_another),
+        RUN(a_wait_that_hands_out_a_queued_end_collects_the_rest_too),
         RUN(a_wait_hands_out_queued_events_first),
         RUN(next_wait_and_take_can_be_mixed_and_keep_the_order_of_each_poll),
         RUN(an_event_in_the_queue_of_a_poll_comes_before_one_in_the_kernel),
