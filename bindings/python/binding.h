@@ -54,6 +54,9 @@ PyObject *pollring_python_end_reason(int reason);
 PyObject *pollring_python_events(int result, bool more);
 PyObject *pollring_python_names(PyObject *module, PyObject *arguments);
 
+/* ready.c */
+PyObject *pollring_python_ready(PyObject *module, PyObject *arguments);
+
 /* convert.c */
 struct timeout {
     bool endless, zero;

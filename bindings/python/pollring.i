@@ -48,6 +48,7 @@
 %typemap(argout) struct pollring_probe *probe "Py_DECREF($result); $result = pollring_python_probe($1);"
 
 %native(names) PyObject *pollring_python_names(PyObject *self, PyObject *result);
+%native(ready) PyObject *pollring_python_ready(PyObject *self, PyObject *polls);
 
 %include "../pollring.i"
 

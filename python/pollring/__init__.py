@@ -5,6 +5,8 @@
 ...         print(events, sock.recv(4096))
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ._event import Events
 from ._poll import Poll
 from ._pollring import (
@@ -26,6 +28,21 @@ from ._pollring import (
 from ._ring import Ring, probe
 from ._watch import watch
 
+if TYPE_CHECKING:
+    from ._selector import RingSelector
+
+
+
+def __getattr__(name: str) -> Any:
+    """What needs more of the stdlib than a ring does is imported when it is first asked for."""
+    if name == "RingSelector":
+        from ._selector import RingSelector
+
+        globals()[name] = RingSelector
+        return RingSelector
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "EPOLLEXCLUSIVE",
     "Events",
@@ -43,6 +60,7 @@ __all__ = [
     "POLLWRNORM",
     "Poll",
     "Ring",
+    "RingSelector",
     "__version__",
     "probe",
     "watch",
