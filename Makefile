@@ -93,7 +93,7 @@ $(BUILD)/lua/pollring_wrap.o: $(BUILD)/lua/pollring_wrap.c    # generated: its w
 
 # ---- tests, examples, benchmarks ----
 
-.PHONY: test test-c test-python test-lua asan test-programs c-programs asan-programs demo demo-c demo-lua bench lint
+.PHONY: test test-c test-python test-lua test-ecosystem asan test-programs c-programs asan-programs demo demo-c demo-lua bench lint
 .SECONDARY:    # keeps the object files of programs
 
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/c/%.o $(BUILD)/libpollring.a
@@ -125,6 +125,8 @@ test-python: python    ## Python tests (pytest)
 	$(RUN_TESTS) python
 test-lua: lua    ## Lua tests (busted)
 	$(RUN_TESTS) lua
+test-ecosystem:    ## aiohttp, uvicorn, redis, asyncpg and others on our event loop, from PyPI (needs redis-server, postgresql)
+	$(PYTHON) tests/ecosystem/run.py --python $(PYTHON)
 asan: asan-programs    ## C tests under ASan and UBSan only
 	$(RUN_TESTS) asan
 
