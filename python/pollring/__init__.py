@@ -5,7 +5,7 @@
 ...         print(events, sock.recv(4096))
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 from ._event import Events
 from ._poll import Poll
@@ -28,9 +28,11 @@ from ._pollring import (
 from ._ring import Ring, probe
 from ._watch import watch
 
+TYPE_CHECKING = False  # importing typing for it takes longer than all of ours
 if TYPE_CHECKING:
-    from ._selector import RingSelector
+    from typing import Any
 
+    from ._selector import RingSelector
 
 
 def __getattr__(name: str) -> Any:

@@ -38,8 +38,9 @@ def stream_of(poll: Any) -> Stream:
 class Driver:
     """Takes a ring's events for the tasks of one event loop. What differs between loops is in the two classes below."""
 
-    def __init__(self, ring: Ring) -> None:
+    def __init__(self, ring: Ring, loop: Any) -> None:
         self.ring = ring
+        self.loop = loop  # what _running() told
         self.waiting: Dict[Stream, Any] = {}
 
     def take(self) -> None:
@@ -85,12 +86,8 @@ MOST_EVENTS = 4096
 
 class AsyncioDriver(Driver):
     def __init__(self, ring: Ring, loop: Any) -> None:
-        super().__init__(ring)
-        self.loop = loop
+        super().__init__(ring, loop)
         self.watched = -1  # the ring's fd, while the loop watches it
-
-    def serves(self, loop: Any) -> bool:
-        return self.loop is loop
 
     def wake(self, waiter: Any) -> None:
         if not waiter.done():
@@ -133,13 +130,9 @@ class AsyncioDriver(Driver):
 class TrioDriver(Driver):
     """trio lets one task wait for a file: the first waits for all, and hands that on when it leaves."""
 
-    def __init__(self, ring: Ring, token: Any) -> None:
-        super().__init__(ring)
-        self.token = token
+    def __init__(self, ring: Ring, loop: Any) -> None:
+        super().__init__(ring, loop)
         self.reading: Optional[Stream] = None
-
-    def serves(self, token: Any) -> bool:
-        return self.token is token
 
     def wake(self, waiter: Any) -> None:
         waiter.set()
@@ -193,9 +186,8 @@ def driver(ring: Ring) -> Driver:
     """The ring's driver in the running event loop."""
     kind, loop = _running()
     current: Optional[Driver] = getattr(ring, "_driver", None)
-    if type(current) is not kind or not current.serves(loop):  # type: ignore[union-attr]
+    if current is None or current.loop is not loop:
         current = ring._driver = kind(ring, loop)
-    assert current is not None
     return current
 
 
@@ -216,7 +208,7 @@ class _RingsOfLoops(threading.local):
     """This thread's rings, one for each event loop."""
 
     def __init__(self) -> None:
-        self.rings: Dict[Any, Any] = {}
+        self.rings: Dict[Any, Tuple[Ring, AsyncGenerator[None, None]]] = {}
 
 
 _loops = _RingsOfLoops()

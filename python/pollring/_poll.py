@@ -1,11 +1,14 @@
 """One poll: a ``POLL_ADD`` request, and the iterator over its events."""
 
-from typing import TYPE_CHECKING, Optional
+from __future__ import annotations
 
 from . import _pollring
 from ._event import Events
 
+TYPE_CHECKING = False  # importing typing for it takes longer than all of ours
 if TYPE_CHECKING:
+    from typing import Optional
+
     from ._async import Stream
 
 

@@ -1,12 +1,15 @@
 """The ring: one io_uring instance, owned by one thread."""
 
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
+from __future__ import annotations
 
 from . import _pollring
 from ._event import Events
 from ._poll import Poll
 
+TYPE_CHECKING = False  # importing typing for it takes longer than all of ours
 if TYPE_CHECKING:
+    from typing import Any, Dict, Iterator, List, Optional, Tuple
+
     from ._async import Driver
 
 _BACKENDS = {"auto": _pollring.AUTO, "io_uring": _pollring.IO_URING, "epoll": _pollring.EPOLL}

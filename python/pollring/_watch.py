@@ -1,11 +1,15 @@
 """watch(): the events of one file in a line, in plain and in asynchronous code."""
 
-from typing import Any, AsyncIterator, Dict, Iterator, List
+from __future__ import annotations
 
 from . import _pollring
 from ._event import Events
 from ._poll import Poll
 from ._ring import Ring
+
+TYPE_CHECKING = False  # importing typing for it takes longer than all of ours
+if TYPE_CHECKING:
+    from typing import Any, AsyncIterator, Dict, Iterator, List
 
 
 class Watch:
