@@ -37,7 +37,9 @@ int ring_check_slowly(const struct pollring *ring) {
     return ring->guard->owner ? -EEXIST : 0;
 }
 
+/* Whoever becomes the owner asks anew: the first thread of a forked child has its parent's number cached. */
 int ring_take_ownership(struct pollring *ring) {
+    this_thread_slowly();
     int error = ring_check_slowly(ring);
     if (!error)
         error = ring->backend->start(ring);
@@ -69,10 +71,10 @@ bool pollring_orphaned(const struct pollring *ring) {
 }
 
 int pollring_adopt(struct pollring *ring) {
-    pid_t owner = ring->guard->owner;
+    pid_t owner = ring->guard->owner, self = this_thread_slowly();
     if (!ring->guard->alive)
         return -EOWNERDEAD;
-    if (owner == this_thread() || !owner)
+    if (owner == self || !owner)
         return ring_check_to_enter(ring);
     if (atomic_load(&ring->inside) || (ring->flags & POLLRING_PINNED && !pollring_orphaned(ring)))
         return -EBUSY;
@@ -80,7 +82,7 @@ int pollring_adopt(struct pollring *ring) {
     int error = ring->backend->reopen(ring);
     if (error)
         return error;
-    ring->guard->owner = this_thread();
+    ring->guard->owner = self;
     for (uint32_t slot = 0; slot < ring->slots; slot++)
         if (poll_of(ring, slot)->state == POLL_ARMED)
             poll_set_pending(ring, poll_of(ring, slot));
@@ -177,7 +179,6 @@ int pollring_open(struct pollring **ring, const struct pollring_options *options
     struct pollring *opened = calloc(1, sizeof *opened);
     if (!opened)
         return -ENOMEM;
-    this_thread_slowly(); /* a forked child's main thread has its parent's number cached */
     error = open_ring(opened, options);
     if (error)
         free_ring(opened);

@@ -545,6 +545,31 @@ TEST(closing_in_a_forked_child_leaves_the_polls_of_the_parent_alone) {
     pollring_inbox_close(inbox);
 }
 
+static void *open_into(void *ring) {
+    return thread_result(pollring_open(ring, &test.variant->options));
+}
+
+static void *ask_for_orphan(void *ring) {
+    return thread_result(pollring_orphaned(ring));
+}
+
+static int own_what_a_thread_opened(void) {
+    struct pollring *ring;
+    if (in_thread(open_into, &ring) || pollring_submit(ring))
+        return 1;
+    int orphaned = in_thread(ask_for_orphan, ring);
+    pollring_close(ring);
+    return orphaned;
+}
+
+TEST(the_first_thread_of_a_forked_child_is_not_taken_for_its_parents) {
+    open_ring();
+    pid_t child = fork();
+    if (child == 0)
+        _exit(own_what_a_thread_opened());
+    assert_int_equal(exit_status_of(child), 0);
+}
+
 static int use_ring_of_its_own(void) {
     struct pollring *ring;
     struct pollring_poll *poll;
@@ -592,6 +617,7 @@ int main(void) {
         RUN(no_wake_up_is_lost_among_many),
         RUN(every_call_in_a_forked_child_is_refused),
         RUN(closing_in_a_forked_child_leaves_the_polls_of_the_parent_alone),
+        RUN(the_first_thread_of_a_forked_child_is_not_taken_for_its_parents),
         RUN(a_forked_child_can_have_a_ring_of_its_own),
     };
     return run_on_variants("thread", tests, COUNT_OF(tests));
