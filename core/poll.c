@@ -153,7 +153,7 @@ void poll_end(struct pollring *ring, struct pollring_poll *poll, int reason) {
 /* Ends an active poll whose events nobody wants any more. The cancel is queued, not sent; where the kernel takes none
    now (the error) the poll has ended all the same, and its file is held until the ring closes. */
 static int poll_stop(struct pollring *ring, struct pollring_poll *poll, int reason) {
-    int error = poll->state == POLL_ARMED && ring->guard->alive ? ring->backend->cancel(ring, poll) : 0;
+    int error = poll->state == POLL_ARMED ? ring->backend->cancel(ring, poll) : 0;
     events_drop(ring, poll);
     poll_end(ring, poll, reason);
     return error;
@@ -311,7 +311,10 @@ void polls_free_elsewhere(struct pollring *ring) {
     while (slot) {
         struct pollring_poll *poll = poll_of(ring, slot);
         slot = poll->next_free;
-        release(ring, poll);
+        if (ring->guard->alive)
+            release(ring, poll);
+        else
+            ring_unreference(ring);
     }
     if (!ring->closed && ring->unsubmitted)
         events_reach_kernel(ring);
@@ -347,9 +350,24 @@ void pollring_poll_free(struct pollring_poll *poll) {
     }
 }
 
+/* In a forked child, at the ring's end. The lists are left alone: they are copies, perhaps of the middle of a call of
+   the owner's, and inboxes that they name may be gone. */
+static void end_copies(struct pollring *ring) {
+    for (uint32_t slot = 1; slot < ring->slots; slot++) {
+        struct pollring_poll *poll = poll_of(ring, slot);
+        if (poll_is_active(poll))
+            poll->end_reason = POLLRING_END_CLOSED;
+        poll->state = POLL_ENDED;
+    }
+}
+
 /* Ends all active polls of an inbox (NULL: of the ring, the waker too) and drops all their events. */
 void polls_end(struct pollring *ring, struct pollring_inbox *inbox) {
-    if (!inbox && poll_of(ring, 0)->state == POLL_ARMED && ring->guard->alive)
+    if (!ring->guard->alive) {
+        end_copies(ring);
+        return;
+    }
+    if (!inbox && poll_of(ring, 0)->state == POLL_ARMED)
         ring->backend->cancel(ring, poll_of(ring, 0));
     for (uint32_t slot = 1; slot < ring->slots; slot++) {
         struct pollring_poll *poll = poll_of(ring, slot);

@@ -545,6 +545,31 @@ TEST(closing_in_a_forked_child_leaves_the_polls_of_the_parent_alone) {
     pollring_inbox_close(inbox);
 }
 
+static int close_inbox_first(struct pollring *ring, struct pollring_inbox *inbox) {
+    pollring_inbox_close(inbox);
+    close_ring(ring);
+    while (test.poll_count)
+        free_poll(test.polls[0]);
+    return 0;
+}
+
+TEST(a_forked_child_can_close_in_any_order_with_events_queued) {
+    struct pollring *ring = open_ring();
+    struct pollring_inbox *inbox = pollring_inbox_open(ring);
+    struct pollring_poll *queued[4];
+    for (int i = 0; i < 4; i++)
+        queued[i] = i % 2 ? add_to(inbox, make_ready_eventfd(), POLLIN) : add(ring, make_ready_eventfd(), POLLIN);
+    assert_next(add(ring, make_ready_eventfd(), POLLIN), POLLIN);
+    assert_int_equal(stats_of(ring).queued, 4);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(close_inbox_first(ring, inbox));
+    assert_int_equal(exit_status_of(child), 0);
+    for (int i = 0; i < 4; i++)
+        assert_next(queued[i], POLLIN);
+    pollring_inbox_close(inbox);
+}
+
 static void *open_into(void *ring) {
     return thread_result(pollring_open(ring, &test.variant->options));
 }
@@ -617,6 +642,7 @@ int main(void) {
         RUN(no_wake_up_is_lost_among_many),
         RUN(every_call_in_a_forked_child_is_refused),
         RUN(closing_in_a_forked_child_leaves_the_polls_of_the_parent_alone),
+        RUN(a_forked_child_can_close_in_any_order_with_events_queued),
         RUN(the_first_thread_of_a_forked_child_is_not_taken_for_its_parents),
         RUN(a_forked_child_can_have_a_ring_of_its_own),
     };
