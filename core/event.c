@@ -134,15 +134,16 @@ static bool is_hangup(const struct pollring_poll *poll, uint32_t mask) {
     return mask & POLLHUP || (mask & POLLRDHUP && !(poll->events & POLLOUT)) || (mask & POLLERR && is_pipe(poll->fd));
 }
 
-/* Whether the kernel polls this file at all: epoll refuses the others with EPERM. */
+/* Whether the kernel polls this file at all: epoll refuses the others with EPERM. Without an fd for that: for now. */
 static bool is_pollable(struct pollring_poll *poll) {
     if (poll->marks & MARK_POLLABLE)
         return true;
     int scratch = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event nothing = {.events = 0};
-    bool refused = scratch >= 0 && epoll_ctl(scratch, EPOLL_CTL_ADD, poll->fd, &nothing) < 0 && errno == EPERM;
-    if (scratch >= 0)
-        close(scratch);
+    if (scratch < 0)
+        return true;
+    bool refused = epoll_ctl(scratch, EPOLL_CTL_ADD, poll->fd, &nothing) < 0 && errno == EPERM;
+    close(scratch);
     if (!refused)
         poll->marks |= MARK_POLLABLE;
     return !refused;

@@ -294,6 +294,24 @@ TEST(a_file_that_cannot_be_polled_ends_with_its_first_event) {
     assert_silence(ring);
 }
 
+/* Telling it apart from an overflow takes an fd. Until there is one it reports, as a file does that is always ready. */
+TEST(a_file_that_cannot_be_polled_ends_once_an_fd_is_left) {
+    struct pollring *ring = open_ring();
+    struct pollring_poll *poll = add(ring, keep_fd(open("/dev/null", O_RDONLY | O_CLOEXEC)), POLLIN);
+    struct pollring_event event;
+    struct rlimit whole, none;
+    assert_return_code(getrlimit(RLIMIT_NOFILE, &whole), errno);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = whole.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &none);
+    int count = pollring_next(poll, &event, &guard_time);
+    setrlimit(RLIMIT_NOFILE, &whole);
+    assert_int_equal(count, 1);
+    assert_int_equal(event.result, POLLIN);
+    if (event.more)
+        assert_last_next(poll, POLLIN);
+    assert_ended(poll, POLLRING_END_UNPOLLABLE);
+}
+
 TEST(a_raw_poll_of_a_file_that_cannot_be_polled_says_so_too) {
     struct pollring *ring = open_ring();
     struct pollring_poll *poll = add_with(ring, keep_fd(open("/dev/null", O_RDONLY | O_CLOEXEC)), POLLIN, RAW, NULL);
@@ -965,6 +983,7 @@ int main(void) {
         RUN(a_poll_that_is_active_is_not_armed_again),
         RUN(a_poll_that_was_removed_can_be_armed_again),
         RUN(a_file_that_cannot_be_polled_ends_with_its_first_event),
+        RUN(a_file_that_cannot_be_polled_ends_once_an_fd_is_left),
         RUN(a_raw_poll_of_a_file_that_cannot_be_polled_says_so_too),
         RUN(a_closed_fd_is_an_event_of_ebadf_and_an_end),
         RUN(a_path_is_an_event_of_ebadf),
