@@ -570,6 +570,28 @@ TEST(a_forked_child_can_close_in_any_order_with_events_queued) {
     pollring_inbox_close(inbox);
 }
 
+TEST(a_child_that_is_forked_while_the_owner_sleeps_takes_nothing_from_it) {
+    skip_in_valgrind();
+    struct pollring *ring = open_ring();
+    struct ends pipe = make_pipe();
+    struct owner owner;
+    add(ring, pipe.near, POLLIN);
+    start_owner(&owner, ring);
+    ask(&owner, SLEEP);
+    assert_true(wait_until_asleep(&owner.sleeper));
+    pid_t child = fork();
+    if (child == 0) {
+        bool refused = pollring_submit(ring) == -EOWNERDEAD && pollring_adopt(ring) == -EOWNERDEAD;
+        pollring_close(ring);
+        _exit(!refused);
+    }
+    assert_int_equal(exit_status_of(child), 0);
+    assert_int_equal(thread_state(owner.sleeper), 'S');
+    write_some(pipe.far);
+    assert_int_equal(answer(&owner), 1);
+    end_owner(&owner);
+}
+
 static void *open_into(void *ring) {
     return thread_result(pollring_open(ring, &test.variant->options));
 }
@@ -643,6 +665,7 @@ int main(void) {
         RUN(every_call_in_a_forked_child_is_refused),
         RUN(closing_in_a_forked_child_leaves_the_polls_of_the_parent_alone),
         RUN(a_forked_child_can_close_in_any_order_with_events_queued),
+        RUN(a_child_that_is_forked_while_the_owner_sleeps_takes_nothing_from_it),
         RUN(the_first_thread_of_a_forked_child_is_not_taken_for_its_parents),
         RUN(a_forked_child_can_have_a_ring_of_its_own),
     };
