@@ -38,7 +38,7 @@ struct poll_object {
 
 extern PyTypeObject pollring_python_ring_type, pollring_python_poll_type;
 
-/* ring.c: 0, or -1 with an error. */
+/* ring.c: 0, or -1 with an error: ImportError in a sub-interpreter. */
 int pollring_python_add_types(PyObject *module);
 
 /* ring.c: the core's ring; NULL and ValueError where it is closed, TypeError where it is no ring. */

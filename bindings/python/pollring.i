@@ -53,5 +53,10 @@
 %include "../pollring.i"
 
 %init %{
-    pollring_python_add_types(m); /* an exception that it leaves fails the import; what to return differs between SWIGs */
+    if (pollring_python_add_types(m))
+#if SWIG_VERSION >= 0x040400 /* here this is a function that fills a module, before it was one that makes it */
+        return -1;
+#else
+        return NULL;
+#endif
 %}

@@ -227,7 +227,21 @@ static int add_type(PyObject *module, const char *name, PyTypeObject *type) {
     return -1;
 }
 
+/*
+ * What events are made of (event.c) belongs to one interpreter, and would be left dangling by the end of another.
+ * Without the size, Python gives a second interpreter a copy of the module's dict and asks nobody.
+ */
+static int check_interpreter(PyObject *module) {
+    PyModule_GetDef(module)->m_size = 0;
+    if (PyInterpreterState_Get() == PyInterpreterState_Main())
+        return 0;
+    PyErr_SetString(PyExc_ImportError, "pollring works in the main interpreter only, not in a sub-interpreter");
+    return -1;
+}
+
 int pollring_python_add_types(PyObject *module) {
+    if (check_interpreter(module))
+        return -1;
     return add_type(module, "Ring", &pollring_python_ring_type) || add_type(module, "Poll", &pollring_python_poll_type)
                ? -1
                : 0;
