@@ -24,6 +24,7 @@ struct poll_object;
 struct ring_object {
     PyObject_HEAD struct pollring *ring; /* NULL: closed, or not opened */
     struct poll_object *kept;            /* the first of those that the ring keeps alive */
+    bool sleeping;                       /* its owner is inside the core without the GIL */
     PyObject *weak_references;
 };
 

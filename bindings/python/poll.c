@@ -127,9 +127,11 @@ static int next_event(struct poll_object *self, struct pollring_event *event, st
         int result = pollring_next(self->poll, event, &zero);
         if (result != -ETIME || timeout->zero)
             return result;
+        self->ring->sleeping = true;
         Py_BEGIN_ALLOW_THREADS;
         result = pollring_next(self->poll, event, timeout->endless ? NULL : &timeout->timespec);
         Py_END_ALLOW_THREADS;
+        self->ring->sleeping = false;
         if (result != -EINTR)
             return result;
         if (PyErr_CheckSignals())

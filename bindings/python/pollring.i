@@ -5,6 +5,8 @@
 %module _pollring
 %{
 #include "binding.h"
+
+#include <errno.h>
 %}
 
 /* Structs reach Python as dicts, and rings and polls as objects that SWIG does not know. */
@@ -27,6 +29,9 @@
     if (pollring_python_mask($input, &$1))
         SWIG_fail;
 }
+
+/* The core sees an owner that sleeps in the kernel, not one that is on its way there or back. */
+%exception pollring_adopt "if (((struct ring_object *)swig_obj[0])->sleeping) result = -EBUSY; else $action";
 
 /* A number or an exception, and None or an exception where the number would always be 0. */
 %typemap(out) int "$result = pollring_python_number($1, \"$symname\", -1);"

@@ -130,9 +130,11 @@ static int sleep_for_events(struct ring_object *self, struct timeout *timeout) {
     struct pollring *ring = self->ring;
     for (;;) {
         int error;
+        self->sleeping = true;
         Py_BEGIN_ALLOW_THREADS;
         error = pollring_inbox_collect(ring, NULL, timeout->endless ? NULL : &timeout->timespec);
         Py_END_ALLOW_THREADS;
+        self->sleeping = false;
         if (error != -EINTR) {
             if (error)
                 pollring_python_raise(error, "wait", -1);
