@@ -113,10 +113,16 @@ static PyObject *poll_new(PyTypeObject *type, PyObject *arguments, PyObject *key
 
 /* ---- its events ---- */
 
-/* From here on only its users keep it: what leaves the loop and drops it removes it. */
+/* From here on only its users keep it: what leaves the loop and drops it removes it. Not where it can't be iterated, in
+   another thread or a forked child: that changes nothing. */
+static void release_to_users(struct poll_object *self) {
+    if (self->kept && self->ring->ring && !pollring_check(self->ring->ring))
+        pollring_python_release(self);
+}
+
 static PyObject *poll_iter(PyObject *object) {
     Py_INCREF(object);
-    pollring_python_release((struct poll_object *)object);
+    release_to_users((struct poll_object *)object);
     return object;
 }
 
@@ -147,7 +153,7 @@ static PyObject *poll_iternext(PyObject *object) {
     int result;
     if (!pollring_python_poll(object))
         return NULL;
-    pollring_python_release(self);
+    release_to_users(self);
     do
         result = next_event(self, &event, &timeout);
     while (result == -ETIME); /* woken: that is for waits */
