@@ -107,12 +107,13 @@ class Ring(_pollring.Ring):
     # ---- events: wait() is in C ----
 
     def events(self) -> Iterator[Tuple[Poll, Events]]:
-        """Iterates over the events of all polls, one by one, until no poll is active."""
+        """Iterates over the events of all polls, one by one, until no poll is active. Closing the ring in the loop ends
+        it. A poll that is removed in the loop has its events dropped; its last is ``-ECANCELED``."""
         while True:
             batch: List[Tuple[Poll, Events]] = self.wait(None if self.active else 0, 1)
             if batch:
                 yield batch[0]
-            elif not self.active:
+            if self.closed or not (batch or self.active):
                 return
 
     def submit(self) -> None:
