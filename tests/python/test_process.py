@@ -1,10 +1,13 @@
-"""Signals, forks, and the end of the interpreter: in processes of their own."""
+"""Signals, forks, sub-interpreters, and the end of the interpreter: in processes of their own."""
 
+import gc
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -138,6 +141,133 @@ def test_a_forked_child_can_only_close(ring, pair):
     assert ring.wait() == [(poll, POLLIN)]
 
 
+def held():
+    """How many queues of the kernel are mapped, and how many fds are open."""
+    with open("/proc/self/maps") as maps:
+        return sum("io_uring" in line for line in maps), len(os.listdir("/proc/self/fd"))
+
+
+def test_closing_in_a_forked_child_releases_its_memory(options):
+    with pollring.Ring(**options) as ring:
+        ring.fileno()
+        mapped, fds = held()
+
+        def child():
+            fds_of_the_test = held()[1] - fds
+            ring.close()
+            return held()[0], held()[1] - fds_of_the_test < fds
+
+        assert in_child(child) == "(0, True)"
+        assert held()[0] == mapped
+
+
+def test_dropping_in_a_forked_child_is_closing(options, pair):
+    a, peer = pair()
+    kept = [pollring.Ring(**options)]
+    poll = kept[0].poll_add(a)
+    poll.data = [poll]
+    kept[0].submit()
+    kept.append(poll)
+    del poll
+
+    def child():
+        before = held()
+        kept.clear()
+        gc.collect()
+        return held() < before
+
+    assert in_child(child) == "True"
+    peer.send(b"x")
+    assert kept[0].wait() == [(kept[1], POLLIN)]
+    kept[0].close()
+
+
+def test_forking_inside_an_iteration(ring, pair):
+    a, peer = pair()
+    peer.send(b"x")
+    poll = ring.poll_add(a)
+    seen = 0
+
+    def child():
+        try:
+            return list(poll)
+        except RuntimeError as error:
+            return error
+
+    for _ in poll:
+        a.recv(10)
+        assert "forked child" in in_child(child)
+        seen += 1
+        peer.send(b"x") if seen < 4 else peer.close()
+        if seen == 5:
+            assert poll.end_reason == "hangup"
+    assert seen == 5
+
+
+def test_forking_while_another_thread_waits(ring, pair):
+    a, peer = pair()
+    poll = ring.poll_add(a)
+    received = threading.Semaphore(0)
+
+    def own():
+        for _ in poll:
+            a.recv(10)
+            received.release()
+
+    owner = threading.Thread(target=own)
+    owner.start()
+    for _ in range(20):
+        peer.send(b"x")  # which the owner takes while this forks
+        assert in_child(ring.close) == "None"
+        assert received.acquire(timeout=10)
+    peer.close()
+    owner.join()
+
+
+@pytest.mark.parametrize("close_fds", [True, False])
+def test_a_subprocess_with_code_before_its_exec(ring, pair, close_fds):
+    a, peer = pair()
+    poll = ring.poll_add(a)
+    ring.wait(0)
+
+    def before_exec():
+        for call in (ring.wait, poll.remove, poll.wait):
+            try:
+                call()
+            except RuntimeError:
+                continue
+            raise AssertionError(f"{call} worked")
+        ring.close()
+
+    subprocess.run(["true"], preexec_fn=before_exec, close_fds=close_fds, check=True)
+    peer.send(b"x")
+    assert ring.wait() == [(poll, POLLIN)]
+
+
+def test_multiprocessing_by_fork(ring, pair):
+    a, peer = pair()
+    poll = ring.poll_add(a)
+    ring.wait(0)
+    fork = multiprocessing.get_context("fork")
+    answers = fork.SimpleQueue()
+
+    def child():
+        try:
+            ring.wait(0)
+        except RuntimeError as error:
+            answers.put(str(error))
+
+    process = fork.Process(target=child)
+    process.start()
+    assert "forked child" in answers.get()
+    process.join()
+    assert process.exitcode == 0
+    answers.close()
+    process.close()
+    peer.send(b"x")
+    assert ring.wait() == [(poll, POLLIN)]
+
+
 def test_a_forked_child_may_just_end(ring, pair):
     a, peer = pair()
     ring.poll_add(a)
@@ -148,8 +278,144 @@ def test_a_forked_child_may_just_end(ring, pair):
     assert events == POLLIN
 
 
-def test_the_interpreter_ends_with_everything_open(options):
-    process = run("r, w = os.pipe(); polls = [ring.poll_add(r) for _ in range(10)]; ring.poll_add(w, 4); ring.wait()",
-                  **options)
-    out, err = process.communicate(timeout=10)
+# ---- the end of the interpreter ----
+
+ENDS = {
+    "everything is open": """
+polls = [ring.poll_add(r) for _ in range(10)]
+ring.poll_add(w, 4)
+ring.wait()
+""",
+    "iterators are left": """
+def watch():
+    with pollring.Ring() as other:
+        for events in other.poll_add(w, 4):
+            yield events
+ring.poll_add(w, 4)
+left = ring.events(), iter(ring.poll_add(w, 4)), watch()
+for iterator in left:
+    next(iterator)
+""",
+    "a daemon thread waits": """
+import threading
+def run():
+    other = pollring.Ring()
+    other.poll_add(r)
+    other.wait(0)
+    started.set()
+    other.wait()
+started = threading.Event()
+threading.Thread(target=run, daemon=True).start()
+started.wait()
+""",
+    "a daemon thread waits on the ring of all": """
+import threading
+def run():
+    ring.wait(0)
+    started.set()
+    for events in poll:
+        pass
+poll = ring.poll_add(r)
+started = threading.Event()
+threading.Thread(target=run, daemon=True).start()
+started.wait()
+""",
+    "a daemon thread adds and removes": """
+import threading
+def run():
+    other = pollring.Ring()
+    while True:
+        poll = other.poll_add(w, 4)
+        other.wait()
+        poll.remove()
+        other.wait(0)
+        started.set()
+started = threading.Event()
+threading.Thread(target=run, daemon=True).start()
+started.wait()
+""",
+    "finalisers use it": """
+import atexit
+class Late:
+    def __init__(self):
+        self.itself, self.ring, self.poll = self, ring, poll
+    def __del__(self):
+        try:
+            self.ring.wait(0)
+            self.poll.remove()
+            self.ring.close()
+        except ValueError:
+            pass
+poll = ring.poll_add(w, 4)
+late = Late(), Late()
+sys.modules["late"] = Late()
+atexit.register(lambda: ring.wait(0))
+""",
+    "a signal's handler ends it": """
+ring.poll_add(r)
+signal.signal(signal.SIGALRM, lambda *_: sys.exit(0))
+signal.setitimer(signal.ITIMER_REAL, 0.01)
+list(ring.events())
+""",
+    "os._exit ends it": """
+import threading
+ring.poll_add(r)
+threading.Timer(0.01, os._exit, [0]).start()
+ring.wait()
+""",
+    "a forked child of it ends": """
+poll = ring.poll_add(r)
+ring.wait(0)
+child = os.fork()
+if child:
+    sys.exit(os.waitpid(child, 0)[1])
+""",
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_the_interpreter_ends_while(options, how):
+    process = run("r, w = os.pipe()" + ENDS[how], **options)
+    out, err = process.communicate(timeout=15)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+# ---- sub-interpreters ----
+
+INTERPRETERS = """
+import os, sys
+try:
+    import _interpreters as interpreters
+    kinds = ["legacy"], ["isolated"]
+except ImportError:
+    import _xxsubinterpreters as interpreters
+    kinds = [],
+
+def use():
+    import pollring
+    r, w = os.pipe()
+    with pollring.Ring() as ring:
+        poll = ring.poll_add(r)
+        os.write(w, b"x")
+        assert str(ring.wait()) == f"[({poll}, <POLLIN: 1>)]"
+
+def refuse():
+    for kind in kinds * 2:
+        interpreter = interpreters.create(*kind)
+        interpreters.run_string(interpreter, f"import sys; sys.path[:0] = {sys.path}\\n" + sys.argv[1])
+        interpreters.destroy(interpreter)
+
+"""
+IMPORT = """
+try:
+    import pollring
+except ImportError as error:
+    print(error, flush=True)
+"""
+
+
+@pytest.mark.parametrize("order", ["use(); refuse(); use()", "refuse(); use(); refuse()"])
+def test_a_sub_interpreter_is_refused_and_harms_no_other(order):
+    ran = subprocess.run([sys.executable, "-c", INTERPRETERS + order, IMPORT], capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout and all("interpreter" in line for line in ran.stdout.splitlines())
