@@ -42,7 +42,7 @@ static const char *reason_of(int error) {
     case EEXIST:
         return "another thread owns the ring";
     case EOWNERDEAD:
-        return "the ring is the parent process's";
+        return "this is a forked child and the ring is its parent's: close it here, and open another";
     case ESHUTDOWN:
         return "the ring is closed";
     case ELOOP:

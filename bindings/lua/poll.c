@@ -156,11 +156,14 @@ void pollring_lua_poll_removed(lua_State *L, int index) {
         pollring_lua_polls_weaken(L, index);
 }
 
-/* The end of a loop over ring:watch(), or of a <close> variable. Nobody will ask for the -ECANCELED: next takes it. */
+/* The end of a loop over ring:watch(), or of a <close> variable. Nobody will ask for the -ECANCELED: next takes it. In
+   a forked child there is nothing to remove, and leaving a loop is no mistake. */
 static int poll_close(lua_State *L) {
     struct poll_object *object = pollring_lua_check_poll(L, 1, "poll:close");
     struct pollring_event event;
     int error = pollring_poll_remove(object->poll);
+    if (error == -EOWNERDEAD)
+        return 0;
     if (error)
         return pollring_lua_raise_errno(L, "poll:close", pollring_poll_fd(object->poll), error);
     while (pollring_next(object->poll, &event, &no_time) == 1)
