@@ -106,6 +106,11 @@ $(EXAMPLES) $(BENCHES):
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ $(URING_LIBS)
 
+# What the Lua specs need and Lua can't do.
+$(BUILD)/tests/lua/process.so: tests/lua/process.c
+	@mkdir -p $(@D)
+	$(COMPILE) $(LUA_CFLAGS) $(WARNINGS) -shared -o $@ $<
+
 c-programs: $(TESTS)
 
 # Without warnings: under the sanitizers gcc gives some that are false, and the first build has given those that are true.
@@ -113,7 +118,7 @@ SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-san
 asan-programs:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS="$(SANITIZE)" WARNINGS=-w c-programs
 
-test-programs: all $(TESTS) asan-programs $(EXAMPLES)    ## Builds all that the tests need
+test-programs: all $(TESTS) $(BUILD)/tests/lua/process.so asan-programs $(EXAMPLES)    ## Builds all that the tests need
 
 RUN_TESTS = LUA="$(LUA)" $(PYTHON) tests/run.py
 
@@ -123,7 +128,7 @@ test-c: $(TESTS) asan-programs    ## C tests: as they are, under ASan and UBSan,
 	$(RUN_TESTS) c asan valgrind
 test-python: python    ## Python tests (pytest)
 	$(RUN_TESTS) python
-test-lua: lua    ## Lua tests (busted)
+test-lua: lua $(BUILD)/tests/lua/process.so    ## Lua tests (busted)
 	$(RUN_TESTS) lua
 test-ecosystem:    ## aiohttp, uvicorn, redis, asyncpg and others on our event loop, from PyPI (needs redis-server, postgresql)
 	$(PYTHON) tests/ecosystem/run.py --python $(PYTHON)
@@ -143,7 +148,7 @@ demo-lua: lua    ## Runs the example in Lua
 bench: $(BENCHES) python lua    ## Runs the benchmarks; needs luv (lua-luv) for the comparison in Lua
 	@LUA="$(LUA)" $(PYTHON) bench/run.py
 
-C_FILES := $(wildcard core/*.[ch] bindings/*/*.[ch] tests/c/*.[ch] examples/c/*.[ch] bench/*.[ch])
+C_FILES := $(wildcard core/*.[ch] bindings/*/*.[ch] tests/*/*.[ch] examples/c/*.[ch] bench/*.[ch])
 lint_with = if command -v $(1) >/dev/null; then $(1) $(2) || failed=1; else echo "left out, not installed: $(1)"; fi
 
 lint:    ## Checks with clang-format, pyflakes3 and shellcheck, as far as they are installed

@@ -125,7 +125,7 @@ def run_lua():
 
     # Not busted's TAP: it dies of a file that does not load, before it says why.
     wrong = run([LUA, shutil.which("busted") or "busted", "--output=plainTerminal", "--lang=en", "--verbose",
-                 "--lpath=lua/?.lua", f"--cpath={BUILD}/lua/?.so", "tests/lua"], SECONDS["lua"], count)
+                 "--lpath=lua/?.lua", f"--cpath={BUILD}/lua/?.so;{BUILD}/tests/lua/?.so", "tests/lua"], SECONDS["lua"], count)
     return [("lua", (counts, wrong))]
 
 

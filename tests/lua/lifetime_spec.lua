@@ -108,6 +108,91 @@ fixture.on_each_set_up("A ring", function(open)
     assert.equal("closed", select(2, far:receive(1)))
   end)
 
+  for what, tie in pairs {
+    ["a poll's data"] = function(ring, poll)
+      table.insert(poll.data, { ring, poll })
+    end,
+    ["a closure in a poll's data"] = function(ring, poll)
+      poll.data[1] = function()
+        return ring, poll
+      end
+    end,
+    ["an iterator over a batch"] = function(ring, poll)
+      poll.data[1] = ring:wait(0)
+    end,
+    ["a loop that was left"] = function(ring, poll, near)
+      poll.data[1] = coroutine.wrap(function()
+        for _ in ring:watch(near, "out") do
+          coroutine.yield()
+        end
+      end)
+      poll.data[1]()
+    end,
+  } do
+    it("is collected in a cycle through " .. what, function()
+      local near, far = fixture.connection()
+      local weak = setmetatable({}, { __mode = "k" })
+      do
+        local ring = open()
+        local poll = ring:poll_add(near, "in", { data = {} })
+        tie(ring, poll, near)
+        ring:submit()
+        weak[ring], weak[poll] = true, true
+      end
+      fixture.forget_rings()
+      collectgarbage()
+      collectgarbage()
+      assert.is_nil(next(weak))
+      near:close()
+      assert.equal("closed", select(2, far:receive(1)))
+    end)
+  end
+
+  it("lets an iterator be collected in a cycle while it lives", function()
+    local ring, near, far = open(), fixture.connection()
+    do
+      local data = {}
+      data[1], data[2], data[3], data[4] = ring:watch(near, "in", { data = data })
+      assert.equal(data, data[4].data)
+    end
+    ring:submit()
+    assert.equal(1, ring.active)
+    collectgarbage()
+    collectgarbage()
+    assert.equal(0, ring.active)
+    near:close()
+    assert.equal("closed", select(2, far:receive(1)))
+  end)
+
+  it("leaves its iterators at an end when it is closed", function()
+    local ring, pipe = open(), fixture.pipe()
+    pipe:write()
+    local poll = ring:poll_add(pipe.reader)
+    ring:poll_add(pipe.reader)
+    local batch, watch = ring:wait(0), ring:watch(pipe.reader)
+    assert.equal(poll, (batch()))
+    assert.equal(POLLIN, watch())
+    ring:close()
+    ring:close()
+    assert.is_nil(batch())
+    assert.is_nil(watch())
+    assert.is_nil(poll:wait())
+    assert.is_true(poll:remove())
+    assert.equal("closed", poll.end_reason)
+  end)
+
+  it("hands no file descriptor down to a child", function()
+    local ring, near = open(), fixture.connection()
+    ring:fileno()
+    for _ = 1, 3 do
+      ring:poll_add(near)
+    end
+    fixture.batch(ring)
+    local listing = fixture.popen("ls -l /proc/self/fd"):read "a"
+    assert.matches("/proc/%d+/fd", listing)
+    assert.is_nil(listing:match "anon_inode")
+  end)
+
   it("that was dropped is kept by its poll", function()
     local pipe, poll = fixture.pipe(), nil
     do
