@@ -13,7 +13,9 @@
  *           four cases nothing was touched.
  * Threads   A ring belongs to one thread, its owner: the first that enters the kernel with it (submit, collect, wait,
  *           next, take). Until then one thread at a time may fill it. From other threads only pollring_wake(),
- *           pollring_poll_free() and pollring_adopt() are allowed.
+ *           pollring_poll_free() and pollring_adopt() are allowed, and pollring_close() while the owner is in no call.
+ * Forks     In a forked child every call gives -EOWNERDEAD, but closing and freeing, which release the child's memory
+ *           and fds and leave the parent's alone, in any order. Every fd closes on exec.
  * Blocking  Only pollring_wait(), pollring_collect(), pollring_inbox_collect() and pollring_next() sleep, and not with
  *           timeout {0, 0}. timeout NULL waits for ever. A signal handler ends a sleep with -EINTR.
  * Memory    The library allocates; what *_open() and *_add() hand out is given back by *_close() and *_free().
@@ -79,10 +81,12 @@ int pollring_open(struct pollring **ring, const struct pollring_options *options
 
 /*
  * Ends every poll (POLLRING_END_CLOSED) and releases their files before it returns. Poll objects and inboxes stay valid
- * until they are freed and closed; ring itself is gone. In a forked child it releases the child's memory and file
- * descriptors only. From a thread that is not the owner (the owner must not be inside a call) the kernel lets the files
- * go some milliseconds later. Where pollring_fileno() was called, it sleeps up to 100 ms for the EINTR that the kernel
- * sends after a ring, so that none reaches the host's loop. NULL is allowed.
+ * until they are freed and closed; ring itself is gone. Allowed between two takes and in loops over events: of a batch
+ * in an array the polls tell their end, pollring_next() says 0. In a forked child it releases the child's memory and
+ * file descriptors only. From a thread that is not the owner (the owner must not be inside a call) the kernel lets the
+ * files go some milliseconds later, those of a POLLRING_PINNED ring when its thread ends. Where pollring_fileno() was
+ * called, it sleeps up to 100 ms for the EINTR that the kernel sends after a ring, so that none reaches the host's
+ * loop. NULL is allowed.
  */
 void pollring_close(struct pollring *ring);
 

@@ -69,7 +69,8 @@ static void ring_dealloc(PyObject *object) {
 
 PyDoc_STRVAR(close_doc,
              "close()\n--\n\n"
-             "Ends every poll and releases its file before it returns. Harmless on a closed ring.\n\n"
+             "Ends every poll and releases its file before it returns. Harmless on a closed ring. Iterators over polls "
+             "and\nover events() end, also that of the loop it is called in.\n\n"
              "In a forked child it releases the child's memory only. From another thread than the ring's owner "
              "only\nafter that has ended.");
 
