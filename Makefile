@@ -37,6 +37,7 @@ programs = $(patsubst $(1)/%.c,$(BUILD)/$(2)/%,$(wildcard $(1)/*.c))
 TESTS    := $(call programs,tests/c,tests)
 EXAMPLES := $(call programs,examples/c,examples)
 BENCHES  := $(call programs,bench,bench)
+SOAK     := $(BUILD)/soak/soak
 LUA_MODULES := $(wildcard lua/pollring/*.lua)
 
 all: core python lua    ## Builds the library, the Python package and the Lua module (the default)
@@ -93,7 +94,7 @@ $(BUILD)/lua/pollring_wrap.o: $(BUILD)/lua/pollring_wrap.c    # generated: its w
 
 # ---- tests, examples, benchmarks ----
 
-.PHONY: test test-c test-python test-lua test-ecosystem asan test-programs c-programs asan-programs demo demo-c demo-lua bench lint
+.PHONY: test test-c test-python test-lua soak test-ecosystem asan test-programs c-programs asan-programs demo demo-c demo-lua bench lint
 .SECONDARY:    # keeps the object files of programs
 
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/c/%.o $(BUILD)/libpollring.a
@@ -102,7 +103,8 @@ $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/c/%.o $(BUILD)/libpollring.a
 
 $(EXAMPLES): $(BUILD)/examples/%: $(BUILD)/examples/c/%.o $(BUILD)/libpollring.a
 $(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libpollring.a
-$(EXAMPLES) $(BENCHES):
+$(SOAK): $(BUILD)/tests/soak/soak.o $(BUILD)/libpollring.a
+$(EXAMPLES) $(BENCHES) $(SOAK):
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ $(URING_LIBS)
 
@@ -118,11 +120,11 @@ SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-san
 asan-programs:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS="$(SANITIZE)" WARNINGS=-w c-programs
 
-test-programs: all $(TESTS) $(BUILD)/tests/lua/process.so asan-programs $(EXAMPLES)    ## Builds all that the tests need
+test-programs: all $(TESTS) $(BUILD)/tests/lua/process.so asan-programs $(EXAMPLES) $(SOAK)    ## Builds all that the tests need
 
 RUN_TESTS = LUA="$(LUA)" $(PYTHON) tests/run.py
 
-test: test-programs    ## Runs all tests: test-c, test-python, test-lua
+test: test-programs    ## Runs all tests: test-c, test-python, test-lua, some seconds of soak
 	$(RUN_TESTS)
 test-c: $(TESTS) asan-programs    ## C tests: as they are, under ASan and UBSan, under valgrind
 	$(RUN_TESTS) c asan valgrind
@@ -130,6 +132,8 @@ test-python: python    ## Python tests (pytest)
 	$(RUN_TESTS) python
 test-lua: lua $(BUILD)/tests/lua/process.so    ## Lua tests (busted)
 	$(RUN_TESTS) lua
+soak: all $(SOAK)    ## Load for ten minutes; SECONDS=60: for as long; BACKEND=io_uring or epoll: on this one only
+	@LUA="$(LUA)" $(PYTHON) tests/soak/run.py $(or $(SECONDS),600) $(BACKEND)
 test-ecosystem:    ## aiohttp, uvicorn, redis, asyncpg and others on our event loop, from PyPI (needs redis-server, postgresql)
 	$(PYTHON) tests/ecosystem/run.py --python $(PYTHON)
 asan: asan-programs    ## C tests under ASan and UBSan only

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Runs the tests, shows what they write, and closes with one line that sums up all of them.
 
-    tests/run.py [c] [asan] [valgrind] [python] [lua]      # all where none is named; the programs are built already
+    tests/run.py [c] [asan] [valgrind] [python] [lua] [soak]   # all where none is named; the programs are built already
 
-It knows how each runner reports (cmocka in TAP, pytest in JUnit's XML, busted in a line) and nothing of what is tested.
+It knows how each runner reports (cmocka and the soak in TAP, pytest in JUnit's XML, busted in a line) and nothing of what is tested.
 A runner is killed with all its processes at its time limit. One that crashed, hung, reported less than it planned or
 ran no test has failed, whatever it reported.
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 LUA = os.environ.get("LUA", "lua5.4")
-SECONDS = {"c": 300, "asan": 400, "valgrind": 400, "python": 900, "lua": 300}  # several times what they take
+SECONDS = {"c": 300, "asan": 400, "valgrind": 400, "python": 900, "lua": 300, "soak": 120}  # several times what they take
 
 
 def run(command, seconds, on_line=lambda line: None, **environment):
@@ -57,7 +57,7 @@ def run(command, seconds, on_line=lambda line: None, **environment):
         reader.join(5)
 
 
-def run_cmocka(command, seconds):
+def run_tap(command, seconds):
     """Runs a program that writes TAP: a plan ("1..3"), and a line for each test."""
     counts, planned = Counter(), 0
 
@@ -80,7 +80,7 @@ def run_c_programs(name, directory, wrapper=(), leave_out="nothing"):
     for source in sorted((ROOT / "tests/c").glob("test_*.c")):
         if not source.match(leave_out):
             program = directory / "tests" / source.stem
-            yield f"{name}: {source.stem}", run_cmocka([*wrapper, program], deadline - time.monotonic())
+            yield f"{name}: {source.stem}", run_tap([*wrapper, program], deadline - time.monotonic())
 
 
 def run_c():
@@ -129,7 +129,13 @@ def run_lua():
     return [("lua", (counts, wrong))]
 
 
-RUNNERS = {"c": run_c, "asan": run_asan, "valgrind": run_valgrind, "python": run_python, "lua": run_lua}
+def run_soak():
+    """Some seconds of what `make soak` does for some minutes."""
+    return [("soak", run_tap([sys.executable, "tests/soak/run.py", "6"], SECONDS["soak"]))]
+
+
+RUNNERS = {"c": run_c, "asan": run_asan, "valgrind": run_valgrind, "python": run_python, "lua": run_lua,
+           "soak": run_soak}
 
 
 def main(names):
