@@ -265,7 +265,7 @@ static void arm(struct pollring *ring, struct file *file) {
 
 /* ---- churn ---- */
 
-enum { PLACES = 1000 };
+enum { PLACES = 1000, A_LIFE = 10 * PLACES };
 
 struct churn {
     struct pollring *ring;
@@ -407,13 +407,14 @@ static void fill(struct churn *churn) {
     collect_all(churn);
 }
 
-static void churn_ring(struct churn *churn, const struct variant *variant, unsigned long removals) {
+/* A ring's life: A_LIFE removals. */
+static void churn_ring(struct churn *churn, const struct variant *variant) {
     struct pollring_stats before, after;
     churn->ring = open_ring(variant);
     churn->armed = 0;
     fill(churn);
     pollring_stats(churn->ring, &before);
-    for (removals += churn->removals; churn->removals < removals; figures.rounds++) {
+    for (unsigned long last = churn->removals + A_LIFE; churn->removals < last; figures.rounds++) {
         for (int i = 0; i < PLACES; i++)
             churn_once(churn, &churn->files[chance(PLACES)]);
         collect_all(churn);
@@ -443,11 +444,12 @@ static void churn(unsigned long removals) {
     for (struct file *file = churn.files; file < churn.files + PLACES; file++)
         open_file(file, chance(4));
     for (unsigned i = 0; i < variant_count(); i++) /* warm-up */
-        churn_ring(&churn, variant(i), 10 * PLACES);
+        churn_ring(&churn, variant(i));
     long resident = resident_kib(), grown;
     int others = other_files(&churn);
-    for (unsigned i = 0; i < variant_count(); i++)
-        churn_ring(&churn, variant(i), removals / variant_count());
+    removals += churn.removals;
+    for (unsigned i = 0; churn.removals < removals; i++)
+        churn_ring(&churn, variant(i));
     grown = resident_kib() - resident;
     for (struct file *file = churn.files; file < churn.files + PLACES; file++)
         drain(file); /* nothing was lost on the way */
@@ -523,19 +525,22 @@ static void crowd(unsigned wanted, double until) {
 
 /* ---- hammer ---- */
 
-enum { FILES_A_WRITER = 64, MOST_WRITERS = 64, AT_ONCE = 65536, TICK_MS = 10 };
+enum { FILES_A_WRITER = 64, MOST_WRITERS = 64, AT_ONCE = 65536, TICK_MS = 10, WAKES = 3 };
 #define STALL_S 1.0
 
 struct hammer {
     struct shared {
-        _Atomic bool stop;
+        _Atomic bool pause, stop;
         _Atomic unsigned long written; /* bytes, counted by the writers when they end */
     } * shared;
     struct file *files;
     unsigned count;
     pid_t writers[MOST_WRITERS];
     unsigned long bytes;
+    pthread_mutex_t lock;  /* of ring */
+    struct pollring *ring; /* NULL between two */
     _Atomic(const struct variant *) variant;
+    _Atomic unsigned long rounds; /* how often the reader came back from the kernel */
     _Atomic bool done;
     double longest_gap;
 };
@@ -546,12 +551,14 @@ static void write_until_told(struct shared *shared, struct file *files) {
     unsigned long total = 0;
     signal(SIGPIPE, SIG_IGN);
     while (!shared->stop) {
-        ssize_t written =
-            write(files[chance(FILES_A_WRITER)].peer, bytes, chance(100) ? 1 + chance(64) : 1 + chance(AT_ONCE));
+        bool large = !chance(100);
+        if (shared->pause || !chance(200))
+            nanosleep(&(struct timespec){.tv_nsec = chance(200000)}, NULL);
+        if (shared->pause)
+            continue;
+        ssize_t written = write(files[chance(FILES_A_WRITER)].peer, bytes, 1 + chance(large ? AT_ONCE : 64));
         if (written > 0)
             total += (unsigned long)written;
-        if (!chance(200))
-            nanosleep(&(struct timespec){.tv_nsec = chance(200000)}, NULL);
     }
     atomic_fetch_add(&shared->written, total);
 }
@@ -586,39 +593,59 @@ static void read_some(struct hammer *hammer, struct file *file) {
     expect(pollring_poll_recheck(file->poll), "pollring_poll_recheck");
 }
 
-/* The thread that asks poll(2), shows progress, and wakes the reader when its time is over. */
+static void set_ring(struct hammer *hammer, struct pollring *ring) {
+    pthread_mutex_lock(&hammer->lock);
+    hammer->ring = ring;
+    pthread_mutex_unlock(&hammer->lock);
+}
+
+/* Since when nothing has changed, as far as the watchdog saw. */
+struct history {
+    double since;
+    unsigned long count;
+};
+
+static double unchanged_for(struct history *history, bool quiet, unsigned long count, double time) {
+    if (!quiet || count != history->count)
+        *history = (struct history){.since = time, .count = count};
+    return time - history->since;
+}
+
+/* The thread that asks poll(2), shows progress, and wakes the reader, which asks the clock then. */
 static void *watch(void *argument) {
     struct hammer *hammer = argument;
     struct pollfd *ready = calloc(hammer->count, sizeof *ready);
-    struct history {
-        double since;
-        unsigned seen;
-    } *history = calloc(hammer->count, sizeof *history);
+    struct history *files = calloc(hammer->count, sizeof *files), reader = {0};
     double last = now();
     for (unsigned i = 0; i < hammer->count; i++)
         ready[i] = (struct pollfd){.fd = hammer->files[i].fd, .events = POLLIN};
     while (!hammer->done) {
         nanosleep(&(struct timespec){.tv_nsec = TICK_MS * 1000000}, NULL);
         check(poll(ready, hammer->count, 0), "poll");
+        const char *name = atomic_load(&hammer->variant)->name;
         double time = now();
-        bool paused = time - last > STALL_S / 2; /* the whole machine, maybe: what was seen before proves nothing */
+        bool running = time - last < STALL_S / 2; /* else the machine stood still, and what was seen proves nothing */
         last = time;
         for (unsigned i = 0; i < hammer->count; i++) {
-            unsigned seen = hammer->files[i].seen;
-            if (paused || !(ready[i].revents & POLLIN) || seen != history[i].seen)
-                history[i] = (struct history){.since = time, .seen = seen};
-            double gap = time - history[i].since;
+            bool readable = running && ready[i].revents & POLLIN;
+            double gap = unchanged_for(&files[i], readable, hammer->files[i].seen, time);
             if (gap > STALL_S)
                 fail("stall: fd %d (a %s) has been readable for %.1f s, and no event came; %s", ready[i].fd,
-                     hammer->files[i].kind == PIPE ? "pipe" : "socket", gap, atomic_load(&hammer->variant)->name);
+                     hammer->files[i].kind == PIPE ? "pipe" : "socket", gap, name);
             if (gap > hammer->longest_gap)
                 hammer->longest_gap = gap;
         }
-        progress("%u files, longest gap %.3f s, %s", hammer->count, hammer->longest_gap,
-                 atomic_load(&hammer->variant)->name);
+        if (unchanged_for(&reader, running, hammer->rounds, time) > STALL_S)
+            fail("stall: the reader sleeps, whatever wakes it; %s", name);
+        pthread_mutex_lock(&hammer->lock);
+        if (hammer->ring)
+            expect(pollring_wake(hammer->ring), "pollring_wake");
+        pthread_mutex_unlock(&hammer->lock);
+        progress("%u files, %lu rounds, longest gap %.3f s, %s", hammer->count, hammer->rounds, hammer->longest_gap,
+                 name);
     }
     free(ready);
-    free(history);
+    free(files);
     return NULL;
 }
 
@@ -632,18 +659,21 @@ static bool is_complete(struct hammer *hammer, unsigned writers) {
     return hammer->bytes == hammer->shared->written;
 }
 
+/* A ring's life. At its end the writers are silent, so that only being woken can bring the reader back. */
 static void hammer_ring(struct hammer *hammer, double until, unsigned writers) {
     static struct pollring_event events[4096];
-    const struct timespec quarter = {.tv_nsec = 250000000};
     struct pollring *ring = open_ring(hammer->variant);
+    set_ring(hammer, ring);
     for (unsigned i = 0; i < hammer->count; i++) {
         arm(ring, &hammer->files[i]);
         hammer->files[i].seen++; /* what is in it is reported when it is armed: the clock starts anew */
     }
-    for (;; figures.rounds++) {
-        if (hammer->shared->stop ? is_complete(hammer, writers) : now() > until)
-            break;
-        int count = expect(pollring_wait(ring, events, 4096, hammer->shared->stop ? &quarter : NULL), "pollring_wait");
+    hammer->shared->pause = false;
+    for (int woken = 0; hammer->shared->stop ? !is_complete(hammer, writers) : woken < WAKES; hammer->rounds++) {
+        int count = expect(pollring_wait(ring, events, 4096, NULL), "pollring_wait");
+        if (now() > until)
+            hammer->shared->pause = true;
+        woken += hammer->shared->pause && !count;
         for (int i = 0; i < count; i++) {
             struct file *file = events[i].owner;
             if (events[i].result != POLLIN || !events[i].more)
@@ -652,6 +682,7 @@ static void hammer_ring(struct hammer *hammer, double until, unsigned writers) {
             read_some(hammer, file);
         }
     }
+    set_ring(hammer, NULL);
     add_figures(ring);
     pollring_close(ring);
     for (unsigned i = 0; i < hammer->count; i++)
@@ -659,7 +690,7 @@ static void hammer_ring(struct hammer *hammer, double until, unsigned writers) {
 }
 
 static void hammer(double until) {
-    static struct hammer hammer;
+    static struct hammer hammer = {.lock = PTHREAD_MUTEX_INITIALIZER};
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned writers = online < 1              ? 1
                        : online > MOST_WRITERS ? MOST_WRITERS
@@ -680,6 +711,7 @@ static void hammer(double until) {
     hammer_ring(&hammer, until, writers);
     hammer.done = true;
     pthread_join(watchdog, NULL);
+    figures.rounds = hammer.rounds;
     end("%u writers, %u files, %lu MB, longest gap %.3f s", writers, hammer.count, hammer.bytes / 1000000,
         hammer.longest_gap);
     for (unsigned i = 0; i < hammer.count; i++)
