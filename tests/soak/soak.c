@@ -539,6 +539,7 @@ struct hammer {
     unsigned long bytes;
     pthread_mutex_t lock;  /* of ring */
     struct pollring *ring; /* NULL between two */
+    struct pollfd *ready;  /* the reader's */
     _Atomic(const struct variant *) variant;
     _Atomic unsigned long rounds; /* how often the reader came back from the kernel */
     _Atomic bool done;
@@ -566,9 +567,12 @@ static void write_until_told(struct shared *shared, struct file *files) {
 static void start_writers(struct hammer *hammer, unsigned writers) {
     hammer->count = writers * FILES_A_WRITER;
     hammer->files = calloc(hammer->count, sizeof *hammer->files);
+    hammer->ready = calloc(hammer->count, sizeof *hammer->ready);
     hammer->shared = mmap(NULL, sizeof *hammer->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    for (unsigned i = 0; i < hammer->count; i++)
+    for (unsigned i = 0; i < hammer->count; i++) {
         open_file(&hammer->files[i], i % 2 ? PIPE : STREAM);
+        hammer->ready[i] = (struct pollfd){.fd = hammer->files[i].fd, .events = POLLIN};
+    }
     fflush(stdout);
     for (unsigned i = 0; i < writers; i++) {
         chance(1); /* so that each writer has luck of its own */
@@ -583,7 +587,7 @@ static void start_writers(struct hammer *hammer, unsigned writers) {
 
 /* Reads until EAGAIN, or else asks for another look, so that no writer can hold the reader. */
 static void read_some(struct hammer *hammer, struct file *file) {
-    static char buffer[AT_ONCE];
+    static char buffer[AT_ONCE / 16];
     for (int i = 0; i < 4; i++) {
         ssize_t length = read(file->fd, buffer, sizeof buffer);
         if (length < 0 && errno == EAGAIN)
@@ -617,8 +621,7 @@ static void *watch(void *argument) {
     struct pollfd *ready = calloc(hammer->count, sizeof *ready);
     struct history *files = calloc(hammer->count, sizeof *files), reader = {0};
     double last = now();
-    for (unsigned i = 0; i < hammer->count; i++)
-        ready[i] = (struct pollfd){.fd = hammer->files[i].fd, .events = POLLIN};
+    memcpy(ready, hammer->ready, hammer->count * sizeof *ready);
     while (!hammer->done) {
         nanosleep(&(struct timespec){.tv_nsec = TICK_MS * 1000000}, NULL);
         check(poll(ready, hammer->count, 0), "poll");
@@ -650,17 +653,18 @@ static void *watch(void *argument) {
 }
 
 /* Whether all has arrived; asked when the writers have been told to stop. */
-static bool is_complete(struct hammer *hammer, unsigned writers) {
-    for (unsigned i = 0; i < writers; i++)
-        if (hammer->writers[i] > 0 && waitpid(hammer->writers[i], NULL, WNOHANG) == hammer->writers[i])
+static bool is_complete(struct hammer *hammer) {
+    for (unsigned i = 0; i < MOST_WRITERS; i++)
+        if (hammer->writers[i] && waitpid(hammer->writers[i], NULL, WNOHANG) == hammer->writers[i])
             hammer->writers[i] = 0;
         else if (hammer->writers[i])
             return false;
     return hammer->bytes == hammer->shared->written;
 }
 
-/* A ring's life. At its end the writers are silent, so that only being woken can bring the reader back. */
-static void hammer_ring(struct hammer *hammer, double until, unsigned writers) {
+/* A ring's life. At its end the writers are silent, so that only being woken can bring the reader back;
+   a file that is readable still is waited for, and the watchdog's. */
+static void hammer_ring(struct hammer *hammer, double until) {
     static struct pollring_event events[4096];
     struct pollring *ring = open_ring(hammer->variant);
     set_ring(hammer, ring);
@@ -669,7 +673,9 @@ static void hammer_ring(struct hammer *hammer, double until, unsigned writers) {
         hammer->files[i].seen++; /* what is in it is reported when it is armed: the clock starts anew */
     }
     hammer->shared->pause = false;
-    for (int woken = 0; hammer->shared->stop ? !is_complete(hammer, writers) : woken < WAKES; hammer->rounds++) {
+    for (int woken = 0; hammer->shared->stop ? !is_complete(hammer)
+                                             : woken < WAKES || check(poll(hammer->ready, hammer->count, 0), "poll");
+         hammer->rounds++) {
         int count = expect(pollring_wait(ring, events, 4096, NULL), "pollring_wait");
         if (now() > until)
             hammer->shared->pause = true;
@@ -705,10 +711,10 @@ static void hammer(double until) {
         fail("pthread_create");
     for (unsigned life = 0; life < lives; life++) {
         hammer.variant = variant(life);
-        hammer_ring(&hammer, start + share * (life + 1), writers);
+        hammer_ring(&hammer, start + share * (life + 1));
     }
     hammer.shared->stop = true;
-    hammer_ring(&hammer, until, writers);
+    hammer_ring(&hammer, until);
     hammer.done = true;
     pthread_join(watchdog, NULL);
     figures.rounds = hammer.rounds;
@@ -717,6 +723,7 @@ static void hammer(double until) {
     for (unsigned i = 0; i < hammer.count; i++)
         close_file(&hammer.files[i]);
     free(hammer.files);
+    free(hammer.ready);
     munmap(hammer.shared, sizeof *hammer.shared);
 }
 
