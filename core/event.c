@@ -180,21 +180,23 @@ void events_narrow(struct pollring *ring, struct pollring_poll *poll) {
 
 /* A request's last completion that is no error: finds out why, and ends the poll or lets it be armed again. */
 static bool admit_last(struct pollring *ring, struct pollring_poll *poll, struct pollring_event *event) {
+    bool oneshot = poll->flags & POLLRING_ONESHOT, rearm = oneshot || !(poll->flags & POLLRING_NO_REARM);
     event->more = false;
-    if (poll->flags & POLLRING_ONESHOT && event->result) {
+    if (rearm && !event->result) { /* none of its bits is asked for any more, so nobody will take it */
+        ring->stats.rearmed++;
+        poll_set_pending(ring, poll);
+        return nothing_wanted(ring);
+    }
+    if (oneshot) {
         poll_end(ring, poll, POLLRING_END_ONESHOT);
-    } else if (!(poll->flags & POLLRING_ONESHOT) && !is_pollable(poll)) {
+    } else if (!is_pollable(poll)) {
         poll_end(ring, poll, POLLRING_END_UNPOLLABLE);
-    } else if (poll->flags & POLLRING_NO_REARM && !(poll->flags & POLLRING_ONESHOT)) {
+    } else if (!rearm) {
         poll_end(ring, poll, POLLRING_END_OVERFLOW);
     } else if (is_hangup(poll, (uint32_t)event->result)) {
         poll_end(ring, poll, POLLRING_END_HANGUP);
     } else {
         ring->stats.rearmed++;
-        if (!event->result) { /* none of its bits is asked for any more, so nobody will take it */
-            poll_set_pending(ring, poll);
-            return nothing_wanted(ring);
-        }
         poll->state = POLL_CUT;
         event->more = true;
     }
