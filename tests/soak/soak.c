@@ -34,7 +34,7 @@
 #include <unistd.h>
 
 enum { CANNOT_OPEN = 77 };
-enum { REMOVALS_A_SECOND = 10000000 / 240 }; /* ten million in the time that `make soak` gives by default */
+enum { REMOVALS_A_SECOND = 10000000 / 192 }; /* ten million in the time that `make soak` gives by default */
 
 static const char *backend_name;
 static enum pollring_backend_choice backend;
