@@ -1,7 +1,7 @@
--- Arms and removes polls through the Lua API, in random order, on pipes that are closed and opened again: every event is
--- its poll's, none is missing, and no memory, file or slot is left behind.
+-- Arms and removes polls through the Lua API, in random order, on pipes that are closed and opened again: every event
+-- is its poll's, none is missing, and no memory, file or slot is left behind.
 --
---   lua5.4 leak.lua BACKEND SECONDS [SEED]      status 1 where something is wrong; 77: this backend can't be opened here
+--   lua5.4 leak.lua BACKEND SECONDS [SEED]     status 1 where something is wrong; 77: this backend can't be opened here
 local pollring = require "pollring"
 local uv = require "luv"
 
