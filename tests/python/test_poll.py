@@ -278,3 +278,12 @@ def test_repr(ring, pipe):
     assert repr(poll) == f"<pollring.Poll fd={r.fileno()} POLLIN active>"
     poll.remove()
     assert "ended: removed" in repr(poll)
+
+
+def test_an_update_before_the_event_of_an_unpollable_file_is_heeded(ring):
+    with open("/dev/null") as null:
+        poll = ring.poll_add(null, POLLOUT)
+        ring.submit()
+        poll.update(POLLIN)
+        assert ring.wait(0) == [(poll, POLLIN)]
+        assert poll.end_reason == "unpollable"
