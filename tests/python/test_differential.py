@@ -210,7 +210,18 @@ class Tcp(Stream):
     def shutdown(self, side):
         shut_before = min(self.fds) >= 0 and state(self.fds[1 - side]) & POLLRDHUP
         woken = super().shutdown(side)
+        if woken:
+            self.wait_for_acknowledgement(side)
         return {side: ANY} if woken and shut_before else woken
+
+    def wait_for_acknowledgement(self, side):
+        """Of the FIN: it wakes whoever sent that, up to 40 ms later."""
+        waiting = {4, 9, 11}  # TCP_FIN_WAIT1, TCP_LAST_ACK, TCP_CLOSING
+        deadline = time.monotonic() + GUARD
+        with socket.socket(fileno=os.dup(self.fds[side])) as end:
+            while end.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in waiting:
+                assert time.monotonic() < deadline, "a FIN is not acknowledged"
+                time.sleep(0.001)
 
     def close(self, side):
         self.drain(self.fds[side])  # else the peer is reset, which comes in several wake-ups
