@@ -763,8 +763,8 @@ CASES = [pytest.param(kinds, name, id=f"{'-'.join(kinds)}-{name}") for kinds in 
 def test_scripts(kinds, name):
     signal.alarm(60 + 3 * int(SECONDS))  # conftest's limit is for one script
     machine = type("Scripts", (Scripts,), {"kinds": (kinds * FILES)[:FILES], "options": OPTIONS_OF_RINGS[name]})
-    chosen = settings(max_examples=20, stateful_step_count=20, deadline=None, database=None, print_blob=True,
-                      derandomize=not SECONDS, suppress_health_check=list(HealthCheck))
+    chosen = settings(max_examples=5 if SECONDS else 20, stateful_step_count=20, deadline=None, database=None,
+                      print_blob=True, derandomize=not SECONDS, suppress_health_check=list(HealthCheck))
     end = time.monotonic() + SECONDS / len(CASES)
     while True:
         if SECONDS:
