@@ -254,13 +254,11 @@ static int remove_one(struct pollring *ring, struct pollring_poll *poll) {
 int pollring_poll_remove(struct pollring_poll *poll) {
     struct pollring *ring = poll->ring;
     int error = ring_check(poll->ring);
-    if (error == -ESHUTDOWN)
-        return 0;
-    if (error || !poll_is_active(poll))
-        return error;
-    bool armed = poll->state == POLL_ARMED;
-    error = remove_one(ring, poll);
-    return error || !armed ? error : events_reach_kernel(ring);
+    if (error)
+        return error == -ESHUTDOWN ? 0 : error;
+    if (poll_is_active(poll))
+        error = remove_one(ring, poll);
+    return error || !ring->unsubmitted ? error : events_reach_kernel(ring);
 }
 
 int pollring_remove_fd(struct pollring *ring, int fd) {
