@@ -153,7 +153,8 @@ struct backend {
     int (*start)(struct pollring *ring);
     /* As open and start, in the place of another thread's; leaves the old one untouched on failure. */
     int (*reopen)(struct pollring *ring);
-    /* Queue a request, count it in ring->unsubmitted; may submit those before it. -EAGAIN, -EBUSY: not now. */
+    /* Queue a request, count it in ring->unsubmitted; may submit those before it. -EAGAIN, -EBUSY: not now (a cancel
+       waits for its turn then). */
     int (*arm)(struct pollring *ring, struct pollring_poll *poll, uint64_t user_data);
     int (*update)(struct pollring *ring, struct pollring_poll *poll);
     int (*cancel)(struct pollring *ring, struct pollring_poll *poll);

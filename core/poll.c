@@ -150,8 +150,8 @@ void poll_end(struct pollring *ring, struct pollring_poll *poll, int reason) {
     ring->active--;
 }
 
-/* Ends an active poll whose events nobody wants any more. The cancel is queued, not sent; where the kernel takes none
-   now (the error) the poll has ended all the same, and its file is held until the ring closes. */
+/* Ends an active poll whose events nobody wants any more. The cancel is queued, not sent. -ENOMEM: where there is no
+   memory for that either, the poll has ended all the same, and its file is held until the ring closes. */
 static int poll_stop(struct pollring *ring, struct pollring_poll *poll, int reason) {
     int error = poll->state == POLL_ARMED ? ring->backend->cancel(ring, poll) : 0;
     events_drop(ring, poll);

@@ -25,6 +25,8 @@ struct uring {
     unsigned enter_fd;    /* the ring's fd, or its number among the thread's registered ones */
     unsigned enter_flags; /* IORING_ENTER_REGISTERED_RING */
     pid_t pinned_to;      /* the thread that the ring's fd is registered with */
+    uint64_t *late;       /* requests to cancel, for which the full queue had no room when the kernel took nothing */
+    unsigned late_count;
 };
 
 static struct uring *uring_of(const struct pollring *ring) {
@@ -151,11 +153,15 @@ static int uring_start(struct pollring *ring) {
     return error;
 }
 
-static void uring_close(struct pollring *ring) {
-    struct uring *uring = uring_of(ring);
+static void tear_down(const struct pollring *ring, struct uring *uring) {
     unpin(ring, uring);
     io_uring_queue_exit(&uring->ring);
+    free(uring->late);
     free(uring);
+}
+
+static void uring_close(struct pollring *ring) {
+    tear_down(ring, uring_of(ring));
 }
 
 static int uring_reopen(struct pollring *ring) {
@@ -176,10 +182,41 @@ static int uring_reopen(struct pollring *ring) {
     }
     if (error)
         return error;
-    unpin(ring, old);
-    io_uring_queue_exit(&old->ring);
-    free(old);
+    tear_down(ring, old);
     return 0;
+}
+
+/* ---- cancels ---- */
+
+/* Success needs no completion; older kernels send it all the same, and event.c ignores it. */
+static void skip_success(const struct uring *uring, struct io_uring_sqe *sqe) {
+    if (uring->ring.features & IORING_FEAT_CQE_SKIP)
+        sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+}
+
+/* Kernel rule: POLL_REMOVE answers -EALREADY while a wake-up is in flight, and the poll stays; ASYNC_CANCEL doesn't. */
+static void prepare_cancel(const struct uring *uring, struct io_uring_sqe *sqe, uint64_t target) {
+    io_uring_prep_cancel64(sqe, target, 0);
+    sqe->user_data = (target & ~KIND_MASK) | KIND_CANCEL;
+    skip_success(uring, sqe);
+}
+
+static int cancel_late(struct uring *uring, uint64_t target) {
+    uint64_t *late = realloc(uring->late, (uring->late_count + 1) * sizeof *late);
+    if (!late)
+        return -ENOMEM;
+    uring->late = late;
+    late[uring->late_count++] = target;
+    return 0;
+}
+
+/* As soon as the queue has room. Some are there only while it is full, so ring->unsubmitted tells of them too. */
+static void cancel_the_late(struct pollring *ring, struct uring *uring) {
+    struct io_uring_sqe *sqe;
+    while (uring->late_count && (sqe = io_uring_get_sqe(&uring->ring))) {
+        prepare_cancel(uring, sqe, uring->late[--uring->late_count]);
+        ring->unsubmitted++;
+    }
 }
 
 /* ---- entering ---- */
@@ -195,6 +232,7 @@ static int call_enter(struct pollring *ring, unsigned wait_for, unsigned flags, 
     if (result > 0) {
         ring->stats.requests += (unsigned)result;
         ring->unsubmitted -= (unsigned)result;
+        cancel_the_late(ring, uring);
     }
     return result;
 }
@@ -249,12 +287,6 @@ static int uring_arm(struct pollring *ring, struct pollring_poll *poll, uint64_t
     return 0;
 }
 
-/* Success needs no completion; older kernels send it all the same, and event.c ignores it. */
-static void skip_success(struct pollring *ring, struct io_uring_sqe *sqe) {
-    if (uring_of(ring)->ring.features & IORING_FEAT_CQE_SKIP)
-        sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-}
-
 static int uring_update(struct pollring *ring, struct pollring_poll *poll) {
     struct io_uring_sqe *sqe;
     int error = new_sqe(ring, &sqe);
@@ -263,19 +295,17 @@ static int uring_update(struct pollring *ring, struct pollring_poll *poll) {
     unsigned multishot = poll->flags & POLLRING_ONESHOT ? 0 : IORING_POLL_ADD_MULTI;
     io_uring_prep_poll_update(sqe, poll->user_data, 0, poll->events, IORING_POLL_UPDATE_EVENTS | multishot);
     sqe->user_data = poll->user_data | KIND_UPDATE;
-    skip_success(ring, sqe);
+    skip_success(uring_of(ring), sqe);
     return 0;
 }
 
-/* Kernel rule: POLL_REMOVE answers -EALREADY while a wake-up is in flight, and the poll stays; ASYNC_CANCEL doesn't. */
 static int uring_cancel(struct pollring *ring, struct pollring_poll *poll) {
+    struct uring *uring = uring_of(ring);
+    uint64_t target = poll->user_data | (poll->inbox ? KIND_POLL : KIND_WAKER);
     struct io_uring_sqe *sqe;
-    int error = new_sqe(ring, &sqe);
-    if (error)
-        return error;
-    io_uring_prep_cancel64(sqe, poll->user_data | (poll->inbox ? KIND_POLL : KIND_WAKER), 0);
-    sqe->user_data = poll->user_data | KIND_CANCEL;
-    skip_success(ring, sqe);
+    if (new_sqe(ring, &sqe))
+        return cancel_late(uring, target);
+    prepare_cancel(uring, sqe, target);
     return 0;
 }
 
