@@ -258,7 +258,7 @@ int pollring_poll_remove(struct pollring_poll *poll) {
         return error == -ESHUTDOWN ? 0 : error;
     if (poll_is_active(poll))
         error = remove_one(ring, poll);
-    return error || !ring->unsubmitted ? error : events_reach_kernel(ring);
+    return error ? error : events_reach_kernel(ring);
 }
 
 int pollring_remove_fd(struct pollring *ring, int fd) {
@@ -274,10 +274,8 @@ int pollring_remove_fd(struct pollring *ring, int fd) {
         error = remove_one(ring, poll);
         removed += !error;
     }
-    if (ring->unsubmitted) {
-        int reached = events_reach_kernel(ring);
-        error = error ? error : reached;
-    }
+    int reached = events_reach_kernel(ring);
+    error = error ? error : reached;
     return error ? error : removed;
 }
 
