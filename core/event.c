@@ -493,7 +493,7 @@ static int collect_whatever(struct pollring *ring, struct target target, const s
             break;
     }
     int result = found ? 0 : error ? error : -ETIME;
-    if (sleepy && result != -EINTR) /* a mere look, or a signal, leaves the wake-up to the next that would sleep */
+    if (sleepy && (!result || result == -ETIME)) /* others leave the wake-up to the next that would sleep */
         ring->woken = false;
     return result;
 }
