@@ -134,7 +134,8 @@ static bool is_hangup(const struct pollring_poll *poll, uint32_t mask) {
     return mask & POLLHUP || (mask & POLLRDHUP && !(poll->events & POLLOUT)) || (mask & POLLERR && is_pipe(poll->fd));
 }
 
-/* Whether the kernel polls this file at all: epoll refuses the others with EPERM. Without an fd for that: for now. */
+/* Whether the kernel polls this file at all: epoll refuses the others with EPERM. Without an fd or memory for that: for
+   now. */
 static bool is_pollable(struct pollring_poll *poll) {
     if (poll->marks & MARK_POLLABLE)
         return true;
@@ -142,9 +143,9 @@ static bool is_pollable(struct pollring_poll *poll) {
     struct epoll_event nothing = {.events = 0};
     if (scratch < 0)
         return true;
-    bool refused = epoll_ctl(scratch, EPOLL_CTL_ADD, poll->fd, &nothing) < 0 && errno == EPERM;
+    bool taken = !epoll_ctl(scratch, EPOLL_CTL_ADD, poll->fd, &nothing), refused = !taken && errno == EPERM;
     close(scratch);
-    if (!refused)
+    if (taken)
         poll->marks |= MARK_POLLABLE;
     return !refused;
 }
