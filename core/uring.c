@@ -315,10 +315,9 @@ static int uring_cancel(struct pollring *ring, struct pollring_poll *poll) {
 static int uring_nest(struct pollring *ring, int epoll_fd, int event_fd) {
     struct io_uring *uring = &uring_of(ring)->ring;
     struct epoll_event readable = {.events = EPOLLIN};
-    int error = io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_EVENTFD, &event_fd, 1);
-    if (!error && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, uring->ring_fd, &readable))
-        error = -errno;
-    return error;
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, uring->ring_fd, &readable))
+        return -errno;
+    return io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_EVENTFD, &event_fd, 1);
 }
 
 /*
