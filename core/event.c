@@ -703,9 +703,11 @@ bool pollring_pending(const struct pollring *ring) {
     return has_work(ring) || (ring->backend->peek && ring->backend->peek(ring));
 }
 
-/* Before the completion queue goes: what is in it is queued. */
-void events_queue_visible(struct pollring *ring) {
+/* Before the completion queue goes: what is in it is queued. 0, -ENOMEM. */
+int events_queue_visible(struct pollring *ring) {
     struct pollring_event event;
-    while (admit_next(ring, &event) == 1)
+    int made;
+    while ((made = admit_next(ring, &event)) == 1)
         events_queue(ring, &event);
+    return made;
 }

@@ -151,7 +151,8 @@ struct backend {
     int (*open)(struct pollring *ring, unsigned entries, unsigned cq_entries);
     /* Binds the calling thread. */
     int (*start)(struct pollring *ring);
-    /* As open and start, in the place of another thread's; leaves the old one untouched on failure. */
+    /* As open, start and, where the ring has a host_fd, nest, in the place of another thread's; leaves the old one
+       untouched on failure. */
     int (*reopen)(struct pollring *ring);
     /* Queue a request, count it in ring->unsubmitted; may submit those before it. -EAGAIN, -EBUSY: not now (a cancel
        waits for its turn then). */
@@ -241,7 +242,7 @@ int events_reserve(struct pollring *ring);
 void events_queue(struct pollring *ring, const struct pollring_event *event);
 void events_drop(struct pollring *ring, struct pollring_poll *poll);
 void events_narrow(struct pollring *ring, struct pollring_poll *poll);
-void events_queue_visible(struct pollring *ring);
+int events_queue_visible(struct pollring *ring);
 int events_reach_kernel(struct pollring *ring);
 
 static inline unsigned cq_count(const struct pollring *ring) {

@@ -78,18 +78,17 @@ int pollring_adopt(struct pollring *ring) {
         return ring_check_to_enter(ring);
     if (atomic_load(&ring->inside) || (ring->flags & POLLRING_PINNED && !pollring_orphaned(ring)))
         return -EBUSY;
-    events_queue_visible(ring);
-    int error = ring->backend->reopen(ring);
+    int error = events_queue_visible(ring);
+    if (!error)
+        error = ring->backend->reopen(ring);
     if (error)
         return error;
     ring->guard->owner = self;
     for (uint32_t slot = 0; slot < ring->slots; slot++)
         if (poll_of(ring, slot)->state == POLL_ARMED)
             poll_set_pending(ring, poll_of(ring, slot));
-    if (ring->host_fd >= 0)
-        error = ring->backend->nest(ring, ring->host_fd, ring->host_event_fd);
     ring_signal_host(ring);
-    return error;
+    return 0;
 }
 
 /* ---- opening and closing ---- */

@@ -164,28 +164,6 @@ static void uring_close(struct pollring *ring) {
     tear_down(ring, uring_of(ring));
 }
 
-static int uring_reopen(struct pollring *ring) {
-    struct uring *old = uring_of(ring);
-    struct pollring_stats old_stats = ring->stats;
-    unsigned old_unsubmitted = ring->unsubmitted;
-    struct completion_queue old_queue = ring->cq;
-    int error = uring_open(ring, ring->stats.entries, ring->cq.entries);
-    if (!error) {
-        error = uring_start(ring);
-        if (error) {
-            uring_close(ring);
-            ring->backend_state = old;
-            ring->stats = old_stats;
-            ring->unsubmitted = old_unsubmitted;
-            ring->cq = old_queue;
-        }
-    }
-    if (error)
-        return error;
-    tear_down(ring, old);
-    return 0;
-}
-
 /* ---- cancels ---- */
 
 /* Success needs no completion; older kernels send it all the same, and event.c ignores it. */
@@ -331,6 +309,32 @@ static void uring_renest(struct pollring *ring, int event_fd) {
         return;
     io_uring_register(ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
     io_uring_register(ring_fd, IORING_REGISTER_EVENTFD, &event_fd, 1);
+}
+
+/* ---- a new ring for an old one ---- */
+
+static int uring_reopen(struct pollring *ring) {
+    struct uring *old = uring_of(ring);
+    struct pollring_stats old_stats = ring->stats;
+    unsigned old_unsubmitted = ring->unsubmitted;
+    struct completion_queue old_queue = ring->cq;
+    int error = uring_open(ring, ring->stats.entries, ring->cq.entries);
+    if (!error) {
+        error = uring_start(ring);
+        if (!error && ring->host_fd >= 0)
+            error = uring_nest(ring, ring->host_fd, ring->host_event_fd);
+        if (error) {
+            uring_close(ring);
+            ring->backend_state = old;
+            ring->stats = old_stats;
+            ring->unsubmitted = old_unsubmitted;
+            ring->cq = old_queue;
+        }
+    }
+    if (error)
+        return error;
+    tear_down(ring, old);
+    return 0;
 }
 
 static bool uring_owns(const struct pollring *ring, int fd) {
