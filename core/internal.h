@@ -169,7 +169,7 @@ struct backend {
     int (*nest)(struct pollring *ring, int epoll_fd, int event_fd);
     /* After completions were collected: event_fd is to be signalled for the next. NULL: nest() is enough for every
        file, those that ring_watch_for_host() would add too. */
-    void (*renest)(struct pollring *ring, int event_fd);
+    int (*renest)(struct pollring *ring, int event_fd);
     /* Whether fd is one of the backend's own. */
     bool (*owns)(const struct pollring *ring, int fd);
     void (*close)(struct pollring *ring);

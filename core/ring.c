@@ -291,11 +291,14 @@ static void forget_edges(const struct pollring *ring) {
 }
 
 /* An edge that comes just when they are forgotten is still signalled, late: once for each time this was done. */
-static void rearm_signal(struct pollring *ring) {
+static int rearm_signal(struct pollring *ring) {
     unsigned head = atomic_load_explicit(ring->cq.head, memory_order_relaxed);
-    if (head != ring->host_head) /* completions were collected since */
-        ring->backend->renest(ring, ring->host_event_fd);
-    ring->host_head = head;
+    if (head == ring->host_head) /* no completion was collected since */
+        return 0;
+    int error = ring->backend->renest(ring, ring->host_event_fd);
+    if (!error)
+        ring->host_head = head;
+    return error;
 }
 
 static int nest(struct pollring *ring) {
@@ -347,13 +350,14 @@ void ring_signal_host(struct pollring *ring) {
  */
 void ring_settle_host_slowly(struct pollring *ring) {
     if (!has_work(ring)) {
-        if (ring->host_watches)
-            rearm_signal(ring);
+        int error = ring->host_watches ? rearm_signal(ring) : 0;
         clear(ring->host_event_fd);
         ring->host_signalled = false;
         if (ring->host_watches)
             forget_edges(ring);
         atomic_thread_fence(memory_order_seq_cst);
+        if (error) /* a host that is woken for nothing is better than one that sleeps on: it tries again */
+            ring_signal_host(ring);
     }
     if (has_work(ring))
         ring_signal_host(ring);

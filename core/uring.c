@@ -303,12 +303,12 @@ static int uring_nest(struct pollring *ring, int epoll_fd, int event_fd) {
  * signalled by RCU, some 15 ms later, and after the first such time never again until it is registered anew. Without
  * DEFER_TASKRUN the ring's own fd wakes the host.
  */
-static void uring_renest(struct pollring *ring, int event_fd) {
+static int uring_renest(struct pollring *ring, int event_fd) {
     unsigned ring_fd = (unsigned)uring_of(ring)->ring.ring_fd;
     if (ring->stats.setup != POLLRING_SETUP_DEFER_TASKRUN)
-        return;
+        return 0;
     io_uring_register(ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
-    io_uring_register(ring_fd, IORING_REGISTER_EVENTFD, &event_fd, 1);
+    return io_uring_register(ring_fd, IORING_REGISTER_EVENTFD, &event_fd, 1);
 }
 
 /* ---- a new ring for an old one ---- */
