@@ -297,13 +297,12 @@ static inline void hand_out(struct pollring *ring, struct pollring_poll *poll) {
 
 /* Hands what is pending to the backend, without submitting it. */
 static int arm(struct pollring *ring, struct pollring_poll *poll) {
-    int error = ring->backend->arm(ring, poll, poll->inbox ? poll->user_data : poll->user_data | KIND_WAKER);
-    if (error)
-        return error;
-    poll->state = POLL_ARMED;
-    if (unlikely(ring->host_fd >= 0) && poll->inbox)
-        ring_watch_for_host(ring, poll);
-    return 0;
+    int error = unlikely(ring->host_fd >= 0) && poll->inbox ? ring_watch_for_host(ring, poll) : 0;
+    if (!error)
+        error = ring->backend->arm(ring, poll, poll->inbox ? poll->user_data : poll->user_data | KIND_WAKER);
+    if (!error)
+        poll->state = POLL_ARMED;
+    return error;
 }
 
 static int flush(struct pollring *ring) {
@@ -476,16 +475,17 @@ static int collect_whatever(struct pollring *ring, struct target target, const s
         if (found < 0)
             return found;
         /* After the look, which makes polls pending: the waker after an overflow, an update that was lost. Sleeping on
-           those would be for ever. What the kernel doesn't take now stays pending, and the enter says why. */
-        if (ring->first_pending || ring->waker_pending)
-            flush(ring);
-        bool stay_awake = found || error || ring->woken || !sleepy;
+           those would be for ever. What is refused stays pending; an enter may help. */
+        int refused = ring->first_pending || ring->waker_pending ? flush(ring) : 0;
+        bool stay_awake = found || error || refused || ring->woken || !sleepy;
         /* A blind queue is looked at once, unless a sleep does it, or a batch is there already, or one event will do.
          */
         bool blindly = look && stay_awake && cq_is_empty(ring) && !(found && target.poll);
         bool work = blindly || (!found && kernel_has_work(ring));
-        if (stay_awake && !work && !ring->unsubmitted)
+        if (stay_awake && !work && !ring->unsubmitted) {
+            error = refused ? refused : error;
             break;
+        }
         int entered = stay_awake || work ? ring->backend->enter(ring, 0, NULL)
                                          : sleep_for_completion(ring, timeout ? &deadline : NULL);
         look = false;

@@ -184,7 +184,7 @@ int ring_take_ownership(struct pollring *ring);
 void ring_unreference(struct pollring *ring);
 void ring_signal_host(struct pollring *ring);
 void ring_settle_host_slowly(struct pollring *ring);
-void ring_watch_for_host(struct pollring *ring, const struct pollring_poll *poll);
+int ring_watch_for_host(struct pollring *ring, const struct pollring_poll *poll);
 void ring_poke(struct pollring *ring);
 void ring_drain_waker(struct pollring *ring);
 

@@ -271,16 +271,18 @@ void ring_drain_waker(struct pollring *ring) {
  * costs some system calls and no more), and are put into the host's epoll themselves, edge-triggered. (The waker's
  * eventfd is there from the start, level-triggered: nobody but the ring reads it.)
  */
-void ring_watch_for_host(struct pollring *ring, const struct pollring_poll *poll) {
+int ring_watch_for_host(struct pollring *ring, const struct pollring_poll *poll) {
     struct epoll_event event = {.events = poll->events | EPOLLET};
     struct stat status;
     if (!ring->backend->renest || fstat(poll->fd, &status) || status.st_mode & S_IFMT)
-        return;
-    if (epoll_ctl(ring->host_fd, EPOLL_CTL_ADD, poll->fd, &event) && errno == EEXIST) { /* of another poll */
-        event.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
-        epoll_ctl(ring->host_fd, EPOLL_CTL_MOD, poll->fd, &event);
-    }
+        return 0;
     ring->host_watches = true;
+    int failed = epoll_ctl(ring->host_fd, EPOLL_CTL_ADD, poll->fd, &event);
+    if (failed && errno == EEXIST) { /* of another poll */
+        event.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
+        failed = epoll_ctl(ring->host_fd, EPOLL_CTL_MOD, poll->fd, &event);
+    }
+    return failed && (errno == ENOMEM || errno == ENOSPC) ? -errno : 0; /* others are the file's, and its poll's */
 }
 
 /* Their edges have been seen. (The others in the epoll are level-triggered and come back by themselves.) */
@@ -301,30 +303,39 @@ static int rearm_signal(struct pollring *ring) {
     return error;
 }
 
+/* Puts all that may have to wake the host into its epoll. */
+static int fill_host(struct pollring *ring) {
+    struct epoll_event readable = {.events = EPOLLIN};
+    if (epoll_ctl(ring->host_fd, EPOLL_CTL_ADD, ring->host_event_fd, &readable) ||
+        epoll_ctl(ring->host_fd, EPOLL_CTL_ADD, ring->wake_fd, &readable))
+        return -errno;
+    for (uint32_t slot = 1; slot < ring->slots; slot++) {
+        const struct pollring_poll *poll = poll_of(ring, slot);
+        int error = poll->state == POLL_ARMED ? ring_watch_for_host(ring, poll) : 0;
+        if (error)
+            return error;
+    }
+    return ring->backend->nest(ring, ring->host_fd, ring->host_event_fd);
+}
+
 static int nest(struct pollring *ring) {
     int event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int epoll_fd = event_fd < 0 ? -1 : epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event readable = {.events = EPOLLIN};
     int error = epoll_fd < 0 ? -errno : 0;
-    if (!error && (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, event_fd, &readable) ||
-                   epoll_ctl(epoll_fd, EPOLL_CTL_ADD, ring->wake_fd, &readable)))
-        error = -errno;
-    if (!error)
-        error = ring->backend->nest(ring, epoll_fd, event_fd);
-    if (error) {
-        if (event_fd >= 0)
-            close(event_fd);
-        if (epoll_fd >= 0)
-            close(epoll_fd);
-        return error;
-    }
     ring->host_fd = epoll_fd;
     ring->host_event_fd = event_fd;
-    for (uint32_t slot = 1; slot < ring->slots; slot++)
-        if (poll_of(ring, slot)->state == POLL_ARMED)
-            ring_watch_for_host(ring, poll_of(ring, slot));
-    ring_settle_host(ring);
-    return 0;
+    if (!error)
+        error = fill_host(ring);
+    if (!error) {
+        ring_settle_host(ring);
+        return 0;
+    }
+    if (event_fd >= 0)
+        close(event_fd);
+    if (epoll_fd >= 0)
+        close(epoll_fd);
+    ring->host_fd = ring->host_event_fd = -1;
+    return error;
 }
 
 int pollring_fileno(const struct pollring *constant) {

@@ -1,0 +1,410 @@
+/*
+ * Faults: what the system refuses at any one call. One scenario, which uses most of the API, runs again and again; each
+ * time one call more goes well before the first that fails. It must end the same: a refusal shows as its errno, what
+ * was asked for can be asked for again, no event of another poll is lost, no fd is left open (and no memory: asan).
+ *
+ * The linker puts the functions below, named __wrap_*, in the place of those that the library calls.
+ */
+#include "variants.h"
+
+#include <liburing.h>
+#include <sys/epoll.h>
+
+/* ---- the system, which refuses ---- */
+
+enum function {
+    ALLOCATE = 1, /* malloc and its like, mmap */
+    SET_UP = 2,
+    REGISTER = 4,
+    WATCH = 8,    /* epoll_ctl */
+    MAKE_FD = 16, /* eventfd, epoll_create1 */
+    ENTER = 32,
+    SLEEP = 64, /* an enter that may sleep */
+};
+
+struct refusal {
+    unsigned functions; /* that are refused */
+    int error;          /* 0: an enter takes one request, and leaves the others */
+};
+
+static struct {
+    struct refusal refusal;
+    long calls; /* that go well before it */
+    bool lasts; /* refuses until somebody was told so, and not only once */
+    bool happened;
+} fault;
+
+/* Whether this call is refused. */
+static bool is_refused(enum function function) {
+    if (!(fault.refusal.functions & function) || fault.calls-- > 0)
+        return false;
+    fault.happened = true;
+    if (!fault.lasts)
+        fault.refusal.functions = 0;
+    return true;
+}
+
+static bool is_refused_with_errno(enum function function) {
+    bool refused = is_refused(function);
+    if (refused)
+        errno = fault.refusal.error;
+    return refused;
+}
+
+#define WRAP(function, returns, failure, name, parameters, ...)                                                        \
+    returns __real_##name parameters;                                                                                  \
+    returns __wrap_##name parameters;                                                                                  \
+    returns __wrap_##name parameters {                                                                                 \
+        return is_refused_with_errno(function) ? failure : __real_##name(__VA_ARGS__);                                 \
+    }
+
+WRAP(ALLOCATE, void *, NULL, malloc, (size_t size), size)
+WRAP(ALLOCATE, void *, NULL, calloc, (size_t count, size_t size), count, size)
+WRAP(ALLOCATE, void *, NULL, realloc, (void *old, size_t size), old, size)
+WRAP(ALLOCATE, void *, NULL, aligned_alloc, (size_t alignment, size_t size), alignment, size)
+WRAP(ALLOCATE, void *, MAP_FAILED, mmap, (void *at, size_t size, int protection, int flags, int fd, off_t offset), at,
+     size, protection, flags, fd, offset)
+WRAP(MAKE_FD, int, -1, eventfd, (unsigned value, int flags), value, flags)
+WRAP(MAKE_FD, int, -1, epoll_create1, (int flags), flags)
+WRAP(WATCH, int, -1, epoll_ctl, (int epoll_fd, int operation, int fd, struct epoll_event *event), epoll_fd, operation,
+     fd, event)
+WRAP(SET_UP, int, -fault.refusal.error, io_uring_queue_init_params,
+     (unsigned entries, struct io_uring *ring, struct io_uring_params *params), entries, ring, params)
+WRAP(REGISTER, int, -fault.refusal.error, io_uring_register,
+     (unsigned fd, unsigned opcode, const void *argument, unsigned count), fd, opcode, argument, count)
+
+/* It waits for an interruption after a ring that had a host was closed; many are closed here. */
+int __wrap_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *timeout);
+int __wrap_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *timeout) {
+    (void)set, (void)info, (void)timeout;
+    return -1;
+}
+
+int __real_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait_for, unsigned flags, sigset_t *set, size_t size);
+int __wrap_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait_for, unsigned flags, sigset_t *set, size_t size);
+int __wrap_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait_for, unsigned flags, sigset_t *set,
+                           size_t size) {
+    if ((!wait_for || !is_refused(SLEEP)) && !is_refused(ENTER))
+        return __real_io_uring_enter2(fd, submit, wait_for, flags, set, size);
+    if (fault.refusal.error)
+        return -fault.refusal.error;
+    return submit > 1 ? __real_io_uring_enter2(fd, 1, 0, flags, set, size)
+                      : __real_io_uring_enter2(fd, submit, wait_for, flags, set, size);
+}
+
+/* ---- what the scenario says ---- */
+
+static void check_that(bool true_one, const char *what, const char *file, int line) {
+    if (true_one)
+        return;
+    print_error("not so: %s; %s %s after %ld calls of 0x%x, %s\n", what,
+                fault.refusal.error ? strerror(fault.refusal.error) : "one request an enter",
+                fault.happened ? "came" : "did not come", fault.calls, fault.refusal.functions,
+                fault.lasts ? "lasting" : "once");
+    fault.refusal.functions = 0;
+    _fail(file, line);
+}
+
+#define check(condition) check_that(condition, #condition, __FILE__, __LINE__)
+
+/* Somebody was told. From here on all is well. */
+static bool was_refused(int result) {
+    check(fault.happened && fault.refusal.error && result == -fault.refusal.error);
+    fault.refusal.functions = 0;
+    return true;
+}
+
+/* Makes a call once more if it was refused. */
+#define persist(call)                                                                                                  \
+    ({                                                                                                                 \
+        int result_of_call = (call);                                                                                   \
+        result_of_call < 0 && was_refused(result_of_call) ? (call) : result_of_call;                                   \
+    })
+
+/* ---- the scenario ---- */
+
+enum { FILES = 70, OF_INBOX = 3 }; /* more than a chunk of polls, and of queued events; each third is the inbox's */
+
+static struct ends pipes[FILES];
+
+struct stage {
+    struct pollring *ring;
+    struct pollring_inbox *inbox;
+    struct pollring_poll *polls[FILES];
+    int seen[FILES]; /* events; each is the owner of its poll */
+};
+
+static bool is_of_inbox(int i) {
+    return i % OF_INBOX == 0;
+}
+
+static void empty(int fd) {
+    char bytes[64];
+    while (read(fd, bytes, sizeof(bytes)) > 0)
+        ;
+}
+
+static struct pollring_poll *add_persistently(struct stage *stage, int fd, void *owner) {
+    struct pollring_poll *poll = NULL;
+    check(persist(pollring_poll_add(stage->ring, &poll, fd, POLLIN, 0, owner)) == 0);
+    return poll;
+}
+
+static void open_all(struct stage *stage) {
+    check(persist(pollring_open(&stage->ring, &test.variant->options)) == 0);
+    check(persist(pollring_fileno(stage->ring)) >= 0);
+    stage->inbox = pollring_inbox_open(stage->ring);
+    if (!stage->inbox && was_refused(-ENOMEM))
+        stage->inbox = pollring_inbox_open(stage->ring);
+    check(stage->inbox != NULL);
+    for (int i = 0; i < FILES; i++) {
+        if (is_of_inbox(i))
+            check(persist(pollring_poll_add_to(stage->inbox, &stage->polls[i], pipes[i].near, POLLIN, 0,
+                                               &stage->seen[i])) == 0);
+        else
+            stage->polls[i] = add_persistently(stage, pipes[i].near, &stage->seen[i]);
+    }
+}
+
+static void *submit(void *ring) {
+    return thread_result(pollring_submit(ring));
+}
+
+static void move_to_this_thread(struct stage *stage) {
+    int error = in_thread(submit, stage->ring);
+    check(!error || was_refused(error));
+    check(persist(pollring_adopt(stage->ring)) == 0);
+}
+
+static void note(const struct pollring_event *event) {
+    check(event->result == POLLIN && event->more);
+    ++*(int *)event->owner;
+}
+
+static bool all_seen(const struct stage *stage, bool of_inbox) {
+    for (int i = 0; i < FILES; i++)
+        if (is_of_inbox(i) == of_inbox && !stage->seen[i])
+            return false;
+    return true;
+}
+
+/* Every file is written to; an iterator has the others queued, then both inboxes are emptied. */
+static void see_all(struct stage *stage) {
+    struct pollring_event events[16];
+    memset(stage->seen, 0, sizeof(stage->seen));
+    for (int i = 0; i < FILES; i++)
+        write_some(pipes[i].far);
+    check(persist(pollring_next(stage->polls[FILES - 1], events, &guard_time)) == 1);
+    note(events);
+    while (!all_seen(stage, false)) {
+        int count = persist(pollring_wait(stage->ring, events, COUNT_OF(events), &guard_time));
+        check(count > 0);
+        while (count)
+            note(&events[--count]);
+    }
+    while (!all_seen(stage, true)) {
+        check(persist(pollring_inbox_collect(stage->ring, stage->inbox, &guard_time)) == 0);
+        int count = persist(pollring_take(stage->ring, stage->inbox, events));
+        check(count == 1);
+        note(events);
+    }
+    for (int i = 0; i < FILES; i++)
+        empty(pipes[i].near);
+}
+
+/* The next event of a poll, whatever others have. */
+static struct pollring_event next_of(struct pollring_poll *poll) {
+    struct pollring_event event;
+    check(persist(pollring_next(poll, &event, &guard_time)) == 1);
+    check(event.poll == poll);
+    return event;
+}
+
+/* Ends the events that come without a file having been written to since: of rechecks, and of overflows. */
+static void be_silent(struct stage *stage) {
+    struct pollring_event event;
+    for (int i = 0; persist(pollring_wait(stage->ring, &event, 1, &no_time)) == 1; i++)
+        check(i < 10 * FILES);
+    while (persist(pollring_take(stage->ring, stage->inbox, &event)) == 1)
+        ;
+}
+
+static void update(struct stage *stage) {
+    be_silent(stage);
+    check(persist(pollring_poll_update(stage->polls[1], POLLIN | POLLPRI)) == 0);
+    write_some(pipes[1].far);
+    check(next_of(stage->polls[1]).result == POLLIN);
+    check(persist(pollring_poll_recheck(stage->polls[1])) == 0);
+    check(next_of(stage->polls[1]).result == POLLIN);
+    empty(pipes[1].near);
+}
+
+/* A poll of a socket whose file was let go in some way; its peer hears of the close. */
+static void let_go(struct stage *stage, struct pollring_poll **poll,
+                   bool (*in_some_way)(struct stage *, int fd, struct pollring_poll *)) {
+    int fds[2];
+    assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), errno);
+    *poll = add_persistently(stage, fds[0], NULL);
+    check(persist(pollring_submit(stage->ring)) == 0);
+    bool at_once = in_some_way(stage, fds[0], *poll);
+    close(fds[0]);
+    if (!at_once)
+        be_silent(stage);
+    check(reads_eof(fds[1]));
+    close(fds[1]);
+}
+
+static bool by_removal(struct stage *stage, int fd, struct pollring_poll *poll) {
+    (void)stage, (void)fd;
+    check(persist(pollring_poll_remove(poll)) == 0);
+    return true;
+}
+
+static bool by_fd(struct stage *stage, int fd, struct pollring_poll *poll) {
+    (void)poll;
+    check(persist(pollring_remove_fd(stage->ring, fd)) >= 0);
+    return true;
+}
+
+/* It tells nobody that the kernel took nothing; then the next call that enters makes good for it. */
+static bool by_freeing(struct stage *stage, int fd, struct pollring_poll *poll) {
+    (void)stage, (void)fd;
+    pollring_poll_free(poll);
+    return false;
+}
+
+static void end_by_removal(struct stage *stage) {
+    struct pollring_poll *poll;
+    let_go(stage, &poll, by_removal);
+    check(!pollring_poll_active(poll) && pollring_poll_end_reason(poll) == POLLRING_END_REMOVED);
+    pollring_poll_free(poll);
+    let_go(stage, &poll, by_fd);
+    check(!pollring_poll_active(poll) && pollring_poll_end_reason(poll) == POLLRING_END_REMOVED);
+    pollring_poll_free(poll);
+    let_go(stage, &poll, by_freeing);
+}
+
+static void end_by_itself(struct stage *stage) {
+    int fds[2], null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    assert_return_code(pipe2(fds, O_NONBLOCK | O_CLOEXEC), errno);
+    struct pollring_poll *reader = add_persistently(stage, fds[0], NULL), *unpollable;
+    check(persist(pollring_submit(stage->ring)) == 0);
+    close(fds[1]);
+    struct pollring_event event = next_of(reader);
+    check(event.result == POLLHUP && !event.more && pollring_poll_end_reason(reader) == POLLRING_END_HANGUP);
+    pollring_poll_free(reader);
+    close(fds[0]);
+
+    unpollable = add_persistently(stage, null, NULL);
+    event = next_of(unpollable);
+    if (event.more && fault.happened) { /* it could not be told from an overflow */
+        fault.refusal.functions = 0;
+        event = next_of(unpollable);
+    }
+    check(!event.more && pollring_poll_end_reason(unpollable) == POLLRING_END_UNPOLLABLE);
+    pollring_poll_free(unpollable);
+    close(null);
+}
+
+static short state_of_host(struct pollfd *host) {
+    int count;
+    do
+        count = poll(host, 1, GUARD_MS);
+    while (count < 0 && errno == EINTR);
+    return host->revents;
+}
+
+/* A host that sleeps on the ring's fd hears of a wake-up and of an event, of an eventfd's too. */
+static void wake_host(struct stage *stage) {
+    struct pollfd host = {.fd = persist(pollring_fileno(stage->ring)), .events = POLLIN};
+    int event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), others[] = {pipes[1].far, event_fd};
+    if (event_fd < 0 && was_refused(-errno))
+        others[1] = event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    struct pollring_poll *poll = add_persistently(stage, event_fd, NULL), *polls[] = {stage->polls[1], poll};
+    for (int i = 0; i < 4; i++) {
+        be_silent(stage);
+        write_some(others[i % 2]);
+        check(state_of_host(&host) & POLLIN);
+        check(next_of(polls[i % 2]).result == POLLIN);
+        empty(pipes[1].near);
+        empty(event_fd);
+    }
+    be_silent(stage);
+    double start = now_ms();
+    check(pollring_wake(stage->ring) == 0);
+    check(state_of_host(&host) & POLLIN);
+    check(persist(pollring_collect(stage->ring, &guard_time)) == 0 && now_ms() - start < GUARD_MS);
+    pollring_poll_free(poll);
+    close(event_fd);
+}
+
+static void close_all(struct stage *stage) {
+    for (int i = 0; i < FILES / 2; i++)
+        pollring_poll_free(stage->polls[i]);
+    pollring_inbox_close(stage->inbox);
+    pollring_close(stage->ring);
+    for (int i = FILES / 2; i < FILES; i++)
+        pollring_poll_free(stage->polls[i]);
+}
+
+/* Whether something was refused. */
+static bool run_scenario(const struct refusal *refusal, long calls, bool lasts) {
+    struct stage stage = {0};
+    int before = count_fds();
+    fault.refusal = *refusal;
+    fault.calls = calls;
+    fault.lasts = lasts;
+    fault.happened = false;
+    open_all(&stage);
+    move_to_this_thread(&stage);
+    see_all(&stage);
+    update(&stage);
+    end_by_removal(&stage);
+    end_by_itself(&stage);
+    wake_host(&stage);
+    see_all(&stage);
+    close_all(&stage);
+    check(count_fds() == before);
+    fault.refusal.functions = 0;
+    return fault.happened;
+}
+
+static void run_scenarios(unsigned functions, int error) {
+    const struct refusal refusal = {functions, error};
+    for (int i = 0; i < FILES; i++)
+        pipes[i] = make_pipe();
+    for (int lasts = 0; lasts < 2; lasts++)
+        for (long calls = 0; run_scenario(&refusal, calls, lasts); calls++)
+            check(calls < 10000);
+}
+
+TEST(no_memory_at_any_one_call) {
+    run_scenarios(ALLOCATE | SET_UP | REGISTER | WATCH, ENOMEM);
+}
+
+TEST(no_fds_at_any_one_call) {
+    run_scenarios(SET_UP | MAKE_FD, EMFILE);
+}
+
+TEST(an_enter_that_is_refused_at_any_one_call) {
+    run_scenarios(ENTER, EAGAIN);
+}
+
+TEST(a_signal_at_any_one_sleep) {
+    run_scenarios(SLEEP, EINTR);
+}
+
+TEST(an_enter_that_takes_one_request_only) {
+    run_scenarios(ENTER, 0);
+}
+
+int main(void) {
+    static const struct test tests[] = {
+        RUN(no_memory_at_any_one_call),
+        RUN(no_fds_at_any_one_call),
+        RUN(an_enter_that_is_refused_at_any_one_call),
+        RUN(a_signal_at_any_one_sleep),
+        RUN(an_enter_that_takes_one_request_only),
+    };
+    return run_on_variants("faults", tests, COUNT_OF(tests));
+}
