@@ -122,6 +122,26 @@ static inline void skip_in_valgrind(void) {
         skip_because("valgrind runs no other thread while one sleeps in io_uring_enter");
 }
 
+static inline bool has_signals(void) {
+    return getenv("POLLRING_TEST_SIGNALS") != NULL;
+}
+
+/* For tests of how long a sleep takes, and what ends it. */
+static inline void skip_with_signals(void) {
+    if (has_signals())
+        skip_because("each sleep is interrupted after a millisecond");
+}
+
+/* For a sleep that only an event or a wake-up ends. */
+#define uninterrupted(call)                                                                                            \
+    ({                                                                                                                 \
+        int result_of_call;                                                                                            \
+        do                                                                                                             \
+            result_of_call = (call);                                                                                   \
+        while (result_of_call == -EINTR);                                                                              \
+        result_of_call;                                                                                                \
+    })
+
 static inline struct pollring *keep_ring(struct pollring *ring) {
     assert_true(test.ring_count < COUNT_OF(test.rings));
     return test.rings[test.ring_count++] = ring;
@@ -340,11 +360,7 @@ static inline struct pollring_stats stats_of(const struct pollring *ring) {
 
 /* Without cmocka, for other threads: the next event, its guard only for what would hang. 1, 0 or -errno. */
 static inline int await_event(struct pollring *ring, struct pollring_event *event) {
-    int count;
-    do
-        count = pollring_wait(ring, event, 1, &guard_time);
-    while (count == -EINTR);
-    return count;
+    return uninterrupted(pollring_wait(ring, event, 1, &guard_time));
 }
 
 static inline int check_event(const struct pollring_event *event, const struct pollring_poll *poll, int result,
@@ -371,7 +387,7 @@ static inline void check_wait(struct pollring *ring, const struct pollring_poll 
 
 static inline void check_next(struct pollring_poll *poll, int result, bool more, const char *file, int line) {
     struct pollring_event event;
-    int count = pollring_next(poll, &event, &guard_time);
+    int count = uninterrupted(pollring_next(poll, &event, &guard_time));
     if (count != 1)
         print_error("next says %d, expected an event\n", count);
     if (count != 1 || check_event(&event, poll, result, more))
@@ -498,6 +514,23 @@ static inline void raise_fd_limit(void) {
     }
 }
 
+static inline void do_nothing(__attribute__((unused)) int signal) {
+}
+
+/* With POLLRING_TEST_SIGNALS: whatever sleeps in the first thread is interrupted each millisecond. */
+static inline void start_signals(void) {
+    struct sigaction action = {.sa_handler = do_nothing, .sa_flags = SA_RESTART};
+    struct sigevent event = {
+        .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN, ._sigev_un._tid = (pid_t)syscall(SYS_gettid)};
+    struct itimerspec each_ms = {in_ms(1), in_ms(1)};
+    timer_t timer;
+    if (!has_signals())
+        return;
+    sigaction(SIGRTMIN, &action, NULL);
+    if (timer_create(CLOCK_MONOTONIC, &event, &timer) || timer_settime(timer, 0, &each_ms, NULL))
+        abort();
+}
+
 /* Each test on each variant. A set-up that the kernel lacks is skipped; one that is refused otherwise fails in its
  * tests. */
 static inline int run_on_variants(const char *group, const struct test *tests, size_t count) {
@@ -508,6 +541,7 @@ static inline int run_on_variants(const char *group, const struct test *tests, s
         return 1;
     alarm(STUCK_SECONDS);
     raise_fd_limit();
+    start_signals();
     cmocka_set_test_filter(getenv("TEST_FILTER")); /* such as "*one_shot*tiny*" */
     struct CMUnitTest *unit = units;
     for (const struct variant *variant = variants; variant < variants + COUNT_OF(variants); variant++) {
