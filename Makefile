@@ -1,9 +1,10 @@
 # Builds, tests and installs pollring; `make help` lists the targets. All that is made is under build/.
-# The same Makefile with another BUILD and other CFLAGS makes a second build beside the first: see `asan-programs`.
+# The same Makefile with another BUILD and other CFLAGS makes a second build beside the first: see "instrumented".
 
 BUILD  ?= build
 PREFIX ?= /usr/local
 CFLAGS ?= -O2 -g
+CLANG  ?= clang
 SWIG   ?= swig
 LUA    ?= lua5.4
 OBJCOPY ?= objcopy
@@ -94,7 +95,7 @@ $(BUILD)/lua/pollring_wrap.o: $(BUILD)/lua/pollring_wrap.c    # generated: its w
 
 # ---- tests, examples, benchmarks ----
 
-.PHONY: test test-c test-python test-lua soak test-ecosystem asan test-programs c-programs asan-programs demo demo-c demo-lua bench lint
+.PHONY: test test-c test-python test-lua soak test-ecosystem test-programs c-programs demo demo-c demo-lua bench
 .SECONDARY:    # keeps the object files of programs
 
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/c/%.o $(BUILD)/libpollring.a
@@ -120,29 +121,54 @@ $(BUILD)/tests/lua/process.so: tests/lua/process.c
 
 c-programs: $(TESTS)
 
-# Without warnings: under the sanitizers gcc gives some that are false, and the first build has given those that are true.
-SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
-asan-programs:
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS="$(SANITIZE)" WARNINGS=-w c-programs
-
-test-programs: all $(TESTS) $(BUILD)/tests/lua/process.so asan-programs $(EXAMPLES) $(SOAK)    ## Builds all that the tests need
+test-programs: all $(TESTS) $(BUILD)/tests/lua/process.so instrumented $(EXAMPLES) $(SOAK)    ## Builds all that the tests need
 
 RUN_TESTS = LUA="$(LUA)" $(PYTHON) tests/run.py
 
-test: test-programs    ## Runs all tests: test-c, test-python, test-lua, some seconds of soak
+test: test-programs    ## Runs all tests, some seconds of soak
 	$(RUN_TESTS)
-test-c: $(TESTS) asan-programs    ## C tests: as they are, under ASan and UBSan, under valgrind
-	$(RUN_TESTS) c asan valgrind
-test-python: python    ## Python tests (pytest)
-	$(RUN_TESTS) python
+test-c: $(TESTS)    ## C tests (cmocka), as they are and with a signal each millisecond
+	$(RUN_TESTS) c signals-c
+test-python: python    ## Python tests (pytest), likewise
+	$(RUN_TESTS) python signals-python
 test-lua: lua $(BUILD)/tests/lua/process.so    ## Lua tests (busted)
 	$(RUN_TESTS) lua
 soak: all $(SOAK)    ## Load for ten minutes; SECONDS=60: for as long; BACKEND=io_uring or epoll: on this one only
 	@LUA="$(LUA)" $(PYTHON) tests/soak/run.py $(or $(SECONDS),600) $(BACKEND)
 test-ecosystem:    ## aiohttp, uvicorn, redis, asyncpg and others on our event loop, from PyPI (needs redis-server, postgresql)
 	$(PYTHON) tests/ecosystem/run.py --python $(PYTHON)
-asan: asan-programs    ## C tests under ASan and UBSan only
-	$(RUN_TESTS) asan
+valgrind: $(TESTS)    ## C tests under valgrind
+	$(RUN_TESTS) valgrind
+
+# ---- instrumented: the same once more, each in a build of its own: build/asan, ... ----
+
+# Without warnings: under the sanitizers gcc gives some that are false, and the first build has given those that are true.
+INSTRUMENTED := asan ubsan tsan fuzz
+asan  := CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address" c-programs python lua
+ubsan := CFLAGS="-O1 -g -fsanitize=undefined -fno-sanitize-recover=undefined" c-programs
+tsan  := CFLAGS="-O1 -g -fsanitize=thread" c-programs
+fuzz  := CC=$(CLANG) CFLAGS="-O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" fuzzer
+
+# The fuzzer's program, where a clang with libFuzzer is installed.
+$(BUILD)/fuzz_calls: $(BUILD)/tests/fuzz/fuzz_calls.o $(BUILD)/libpollring.a
+	$(LINK) -fsanitize=fuzzer -o $@ $^ $(URING_LIBS)
+HAS_FUZZER = $(shell echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | \
+	$(CLANG) -fsanitize=fuzzer,address,undefined -x c -o /dev/null - 2>/dev/null && echo yes)
+fuzzer: $(if $(filter %/fuzz,$(BUILD)),$(if $(HAS_FUZZER),$(BUILD)/fuzz_calls))
+
+.PHONY: instrumented $(INSTRUMENTED) $(INSTRUMENTED:%=%-programs) asan-python asan-lua valgrind fuzzer
+instrumented: $(INSTRUMENTED:%=%-programs)
+$(INSTRUMENTED:%=%-programs): %-programs: | liburing
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/$* WARNINGS=-w $($*)
+
+asan: asan-programs    ## C tests under AddressSanitizer, which finds leaks too
+ubsan: ubsan-programs    ## C tests under UndefinedBehaviorSanitizer
+tsan: tsan-programs    ## C tests under ThreadSanitizer
+asan-python: asan-programs    ## Python tests under AddressSanitizer
+asan-lua: asan-programs    ## Lua tests under AddressSanitizer
+fuzz: fuzz-programs    ## Random calls of the C API for SECONDS (30) (libFuzzer; needs clang)
+asan ubsan tsan asan-python asan-lua fuzz:
+	FUZZ_SECONDS="$(SECONDS)" $(RUN_TESTS) $@
 
 export LUA_PATH_5_4 = lua/?.lua;;
 export LUA_CPATH_5_4 = $(BUILD)/lua/?.so;;

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Runs the tests, shows what they write, and closes with one line that sums up all of them.
 
-    tests/run.py [c] [asan] [valgrind] [python] [lua] [soak]   # all where none is named; the programs are built already
+    tests/run.py [c] [asan] [valgrind] [python] [lua] ...  # all where none is named; the programs are built already
+
+Each suite's name is one of RUNNERS below: the tests of a language, as they are (c, python, lua), in an instrumented
+build, or with a signal each millisecond; the fuzzer; the compilers' warnings.
 
 It knows how each runner reports (cmocka and the soak in TAP, pytest in JUnit's XML, busted in a line) and nothing of what is tested.
 A runner is killed with all its processes at its time limit. One that crashed, hung, reported less than it planned or
@@ -23,7 +26,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 LUA = os.environ.get("LUA", "lua5.4")
-SECONDS = {"c": 300, "asan": 400, "valgrind": 400, "python": 900, "lua": 300, "soak": 120}  # several times what they take
+# Several times what they take.
+SECONDS = {"c": 300, "signals-c": 300, "asan": 400, "ubsan": 300, "tsan": 400, "valgrind": 400, "python": 900,
+           "signals-python": 400, "asan-python": 900, "lua": 300, "asan-lua": 400, "fuzz": 90, "warnings": 400,
+           "soak": 120}
+SIGNALS = {"POLLRING_TEST_SIGNALS": "1"}  # the fixtures have a timer interrupt the tests each millisecond
+
+
+def preloaded_asan():
+    """For an interpreter that isn't built with the sanitizer and loads a module that is. It frees little at its end."""
+    library = subprocess.check_output([os.environ.get("CC", "cc"), "-print-file-name=libasan.so"], text=True).strip()
+    return {"LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"}
 
 
 def run(command, seconds, on_line=lambda line: None, **environment):
@@ -57,7 +70,7 @@ def run(command, seconds, on_line=lambda line: None, **environment):
         reader.join(5)
 
 
-def run_tap(command, seconds):
+def run_tap(command, seconds, **environment):
     """Runs a program that writes TAP: a plan ("1..3"), and a line for each test."""
     counts, planned = Counter(), 0
 
@@ -68,43 +81,61 @@ def run_tap(command, seconds):
         elif plan := re.match(r"1\.\.(\d+)$", line):
             planned += int(plan[1])
 
-    wrong = run(command, seconds, count, CMOCKA_MESSAGE_OUTPUT="TAP")
+    wrong = run(command, seconds, count, CMOCKA_MESSAGE_OUTPUT="TAP", **environment)
     reported = sum(counts.values())
     if reported != planned or not planned:
         wrong = f"{reported} of {planned} tests reported, {wrong or 'exit status 0'}"
     return counts, wrong
 
 
-def run_c_programs(name, directory, wrapper=(), leave_out="nothing"):
+def skip(name, reason):
+    print(f"skipped: {reason}")
+    return [(name, (Counter(skipped=1), None))]
+
+
+def run_c_programs(name, directory, wrapper=(), leave_out="nothing", **environment):
     deadline = time.monotonic() + SECONDS[name]
     for source in sorted((ROOT / "tests/c").glob("test_*.c")):
         if not source.match(leave_out):
             program = directory / "tests" / source.stem
-            yield f"{name}: {source.stem}", run_tap([*wrapper, program], deadline - time.monotonic())
+            yield f"{name}: {source.stem}", run_tap([*wrapper, program], deadline - time.monotonic(), **environment)
 
 
 def run_c():
     return run_c_programs("c", BUILD)
 
 
+# In the other runs the kernel's tests are left out: they use none of our code.
+
+
+def run_signals_c():
+    return run_c_programs("signals-c", BUILD, leave_out="test_kernel_*", **SIGNALS)
+
+
 def run_asan():
-    return run_c_programs("asan", BUILD / "asan")
+    return run_c_programs("asan", BUILD / "asan", leave_out="test_kernel_*")
+
+
+def run_ubsan():
+    return run_c_programs("ubsan", BUILD / "ubsan", leave_out="test_kernel_*")
+
+
+def run_tsan():
+    return run_c_programs("tsan", BUILD / "tsan", leave_out="test_kernel_*")
 
 
 def run_valgrind():
     if not shutil.which("valgrind"):
-        print("skipped: valgrind is not installed")
-        return [("valgrind", (Counter(skipped=1), None))]
-    # The kernel's tests are left out: they use none of our memory.
+        return skip("valgrind", "valgrind is not installed")
     return run_c_programs("valgrind", BUILD, leave_out="test_kernel_*", wrapper=[
         "valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite"])
 
 
-def run_python():
-    report = BUILD / "pytest.xml"
+def run_pytest(name, directory, *options, **environment):
+    report = BUILD / f"{name}.xml"
     report.unlink(missing_ok=True)
-    wrong = run([sys.executable, "-m", "pytest", "-ra", f"--junitxml={report}", "tests/python"], SECONDS["python"],
-                PYTHONPATH=str(BUILD / "python"))
+    wrong = run([sys.executable, "-m", "pytest", "-ra", f"--junitxml={report}", *options, "tests/python"],
+                SECONDS[name], PYTHONPATH=str(directory / "python"), **environment)
     counts = Counter()
     if report.exists():
         for suite in ElementTree.parse(report).getroot().iter("testsuite"):
@@ -112,10 +143,22 @@ def run_python():
             counts["failed"] += of["failures"] + of["errors"]
             counts["skipped"] += of["skipped"]
             counts["passed"] += of["tests"] - of["failures"] - of["errors"] - of["skipped"]
-    return [("python", (counts, wrong))]
+    return [(name, (counts, wrong))]
 
 
-def run_lua():
+def run_python():
+    return run_pytest("python", BUILD)
+
+
+def run_signals_python():
+    return run_pytest("signals-python", BUILD, **SIGNALS)
+
+
+def run_asan_python():
+    return run_pytest("asan-python", BUILD / "asan", **preloaded_asan())
+
+
+def run_busted(name, directory, **environment):
     counts = Counter()
 
     def count(line):
@@ -125,8 +168,40 @@ def run_lua():
 
     # Not busted's TAP: it dies of a file that does not load, before it says why.
     wrong = run([LUA, shutil.which("busted") or "busted", "--output=plainTerminal", "--lang=en", "--verbose",
-                 "--lpath=lua/?.lua", f"--cpath={BUILD}/lua/?.so;{BUILD}/tests/lua/?.so", "tests/lua"], SECONDS["lua"], count)
-    return [("lua", (counts, wrong))]
+                 "--lpath=lua/?.lua", f"--cpath={directory}/lua/?.so;{BUILD}/tests/lua/?.so", "tests/lua"],
+                SECONDS[name], count, **environment)
+    return [(name, (counts, wrong))]
+
+
+def run_lua():
+    return run_busted("lua", BUILD)
+
+
+def run_asan_lua():
+    return run_busted("asan-lua", BUILD / "asan", **preloaded_asan())
+
+
+def run_fuzz():
+    """The kept inputs first, then new ones for some seconds; what it finds is left in build/fuzz."""
+    program = BUILD / "fuzz/fuzz_calls"
+    if not program.exists():
+        return skip("fuzz", "no clang with libFuzzer was there to build the fuzzer")
+    found = BUILD / "fuzz/found"
+    found.mkdir(exist_ok=True)
+    seconds = int(os.environ.get("FUZZ_SECONDS") or 30)
+    wrong = run([program, f"-max_total_time={seconds}", "-timeout=10", "-print_final_stats=1", "-verbosity=0",
+                 f"-artifact_prefix={BUILD}/fuzz/", found, ROOT / "tests/fuzz/corpus"], SECONDS["fuzz"] + seconds)
+    return [("fuzz", (Counter(passed=not wrong), wrong))]
+
+
+def run_warnings():
+    """All C once more with every warning an error; for each compiler that is installed."""
+    for compiler in ("gcc", "clang"):
+        if shutil.which(compiler):
+            wrong = run(["make", "-s", "warnings", f"CC={compiler}"], SECONDS["warnings"])
+            yield f"warnings: {compiler}", (Counter(passed=not wrong), wrong)
+        else:
+            yield from skip("warnings", f"{compiler} is not installed")
 
 
 def run_soak():
@@ -134,8 +209,10 @@ def run_soak():
     return [("soak", run_tap([sys.executable, "tests/soak/run.py", "6"], SECONDS["soak"]))]
 
 
-RUNNERS = {"c": run_c, "asan": run_asan, "valgrind": run_valgrind, "python": run_python, "lua": run_lua,
-           "soak": run_soak}
+RUNNERS = {"c": run_c, "signals-c": run_signals_c, "asan": run_asan, "ubsan": run_ubsan, "tsan": run_tsan,
+           "valgrind": run_valgrind, "python": run_python, "signals-python": run_signals_python,
+           "asan-python": run_asan_python, "lua": run_lua, "asan-lua": run_asan_lua, "fuzz": run_fuzz,
+           "warnings": run_warnings, "soak": run_soak}
 
 
 def main(names):
