@@ -45,11 +45,18 @@ int events_reserve(struct pollring *ring) {
     return likely(ring->free_node) ? 0 : grow_nodes(ring);
 }
 
+static uint32_t queue_length(const struct pollring *ring, const struct pollring_poll *poll) {
+    if (!poll->last_event)
+        return 0;
+    const struct queued_event *newest = &ring->nodes[poll->last_event];
+    return newest->sequence - ring->nodes[newest->next_of_poll].sequence + 1;
+}
+
 /* A poll's queue is full: the event becomes part of the one before, unless one of the two says more than a mask. */
 static bool merge(struct pollring *ring, struct pollring_poll *poll, const struct pollring_event *event) {
     struct queued_event *newest = &ring->nodes[poll->last_event];
-    uint32_t length = newest->sequence - ring->nodes[newest->next_of_poll].sequence + 1;
-    if (length < ring->cq.entries || !event->more || !newest->more || event->result < 0 || newest->result < 0)
+    if (queue_length(ring, poll) < ring->cq.entries || !event->more || !newest->more || event->result < 0 ||
+        newest->result < 0)
         return false;
     newest->result |= event->result;
     ring->stats.merged++;
@@ -163,9 +170,7 @@ static bool nothing_wanted(struct pollring *ring) {
 /* After an update: what is queued tells no more of bits that are no longer asked for. Each event leaves the queue and,
    where something is left of it, comes in again behind. */
 void events_narrow(struct pollring *ring, struct pollring_poll *poll) {
-    struct queued_event *newest = &ring->nodes[poll->last_event];
-    uint32_t count = poll->last_event ? newest->sequence - ring->nodes[newest->next_of_poll].sequence + 1 : 0;
-    while (count--) {
+    for (uint32_t count = queue_length(ring, poll); count; count--) {
         struct pollring_event event;
         unqueue(ring, poll, &event);
         if (event.more)
