@@ -29,7 +29,7 @@ URING_LIBS := $(or $(wildcard $(shell pkg-config --variable=libdir liburing 2>/d
 URING_CFLAGS := $(shell pkg-config --cflags liburing 2>/dev/null)
 
 VERSION := $(shell sed -n 's/^.define POLLRING_VERSION "\(.*\)"/\1/p' core/pollring.h)
-WARNINGS := -Wall -Wextra -Wshadow
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion
 COMPILE = $(CC) -std=gnu11 -fPIC -pthread -MMD -MP $(CFLAGS) $(CPPFLAGS) -Icore $(URING_CFLAGS)
 LINK = $(CC) -pthread $(CFLAGS) $(LDFLAGS)
 objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/*.c))
@@ -183,7 +183,29 @@ demo-lua: lua    ## Runs the example in Lua
 bench: $(BENCHES) python lua    ## Runs the benchmarks; needs luv (lua-luv) for the comparison in Lua
 	@LUA="$(LUA)" $(PYTHON) bench/run.py
 
+# ---- what tools say of the source ----
+
+.PHONY: lint warnings analyze
 C_FILES := $(wildcard core/*.[ch] bindings/*/*.[ch] tests/*/*.[ch] examples/c/*.[ch] bench/*.[ch])
+PYTHON_CFLAGS = -I$(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
+COMPILE_ANY = $(COMPILE) $(LUA_CFLAGS) $(PYTHON_CFLAGS)
+
+# A file is looked at again when it, or the compiler, is another.
+$(BUILD)/warnings/$(CC)/%.o: %.c | liburing
+	@mkdir -p $(@D)
+	$(COMPILE_ANY) $(WARNINGS) -Werror -c -o $@ $<
+
+warnings: $(patsubst %.c,$(BUILD)/warnings/$(CC)/%.o,$(filter %.c,$(C_FILES)))    ## Compiles all C, warnings are errors
+
+# The library and what binds it. (Without -O the analyzer follows the source; with it, it takes a realloc() for a leak.)
+ANALYZED := $(wildcard core/*.c bindings/*/*.c)
+$(BUILD)/analyze/%.o: %.c | liburing
+	@mkdir -p $(@D)
+	$(COMPILE_ANY) -O0 -fanalyzer -Werror -c -o $@ $<
+
+analyze: $(ANALYZED:%.c=$(BUILD)/analyze/%.o)    ## Checks the library with gcc -fanalyzer and clang-tidy (a minute)
+	clang-tidy --quiet $(ANALYZED) -- -std=gnu11 -Icore $(LUA_CFLAGS) $(PYTHON_CFLAGS) $(URING_CFLAGS)
+
 lint_with = if command -v $(1) >/dev/null; then $(1) $(2) || failed=1; else echo "left out, not installed: $(1)"; fi
 
 lint:    ## Checks with clang-format, pyflakes3 and shellcheck, as far as they are installed

@@ -131,7 +131,7 @@ static int uring_open(struct pollring *ring, unsigned entries, unsigned cq_entri
 
 /* By hand: liburing would unregister it with whatever thread closes the ring, where the number is another ring's. */
 static void pin(struct uring *uring) {
-    struct io_uring_rsrc_update number = {.offset = UINT_MAX, .data = (uint64_t)uring->ring.ring_fd};
+    struct io_uring_rsrc_update number = {.offset = UINT_MAX, .data = (unsigned)uring->ring.ring_fd};
     if (io_uring_register((unsigned)uring->ring.ring_fd, IORING_REGISTER_RING_FDS, &number, 1) != 1)
         return;
     uring->enter_fd = number.offset;

@@ -15,7 +15,7 @@ enum { FILES = 100, SMALL_CQ = 8 };
 static void arm_eventfds(void **state, struct io_uring *ring, int fds[FILES]) {
     for (int i = 0; i < FILES; i++) {
         fds[i] = make_eventfd(state);
-        arm_multishot(ring, fds[i], POLLIN, i);
+        arm_multishot(ring, fds[i], POLLIN, (uint64_t)i);
     }
 }
 
@@ -189,7 +189,7 @@ static void min_complete_raises_the_work_items_of_one_enter(void **state) {
     struct io_uring *ring = open_ring(state);
     arm_eventfds(state, ring, fds);
     write_all(fds);
-    assert_int_equal(io_uring_enter(ring->ring_fd, 0, 90, IORING_ENTER_GETEVENTS, NULL), 0);
+    assert_int_equal(io_uring_enter((unsigned)ring->ring_fd, 0, 90, IORING_ENTER_GETEVENTS, NULL), 0);
     assert_in_range(io_uring_cq_ready(ring), 90, FILES);
 }
 
@@ -197,10 +197,10 @@ static void enter_with_getevents_and_no_min_complete_does_not_wait(void **state)
     struct io_uring *ring = open_ring(state);
     int watched = make_eventfd(state);
     arm_multishot(ring, watched, POLLIN, POLL);
-    assert_int_equal(io_uring_enter(ring->ring_fd, 0, 0, IORING_ENTER_GETEVENTS, NULL), 0);
+    assert_int_equal(io_uring_enter((unsigned)ring->ring_fd, 0, 0, IORING_ENTER_GETEVENTS, NULL), 0);
     assert_int_equal(io_uring_cq_ready(ring), 0);
     write_some(watched);
-    assert_int_equal(io_uring_enter(ring->ring_fd, 0, 0, IORING_ENTER_GETEVENTS, NULL), 0);
+    assert_int_equal(io_uring_enter((unsigned)ring->ring_fd, 0, 0, IORING_ENTER_GETEVENTS, NULL), 0);
     assert_int_equal(io_uring_cq_ready(ring), 1);
 }
 
@@ -210,7 +210,7 @@ static void enter_with_getevents_and_no_min_complete_does_not_wait(void **state)
 static int resize(struct io_uring *ring, unsigned sq_entries, unsigned cq_entries) {
     struct io_uring_params params = {.flags = IORING_SETUP_CQSIZE, .sq_entries = sq_entries, .cq_entries = cq_entries};
     struct io_uring old = *ring;
-    int error = io_uring_register(ring->ring_fd, REGISTER_RESIZE_RINGS, &params, 1);
+    int error = io_uring_register((unsigned)ring->ring_fd, REGISTER_RESIZE_RINGS, &params, 1);
     if (error < 0)
         return error;
     print_message("resize answers sq_off.array = %u\n", params.sq_off.array);
@@ -284,7 +284,7 @@ static void resize_may_set_taskrun_with_nothing_pending_and_the_next_work_clears
 static void resize_is_refused_unless_deferred(void **state) {
     struct io_uring_params params = {.sq_entries = 64, .cq_entries = 1024, .flags = IORING_SETUP_CQSIZE};
     struct io_uring *ring = open_ring(state);
-    assert_int_equal(io_uring_register(ring->ring_fd, REGISTER_RESIZE_RINGS, &params, 1), -EINVAL);
+    assert_int_equal(io_uring_register((unsigned)ring->ring_fd, REGISTER_RESIZE_RINGS, &params, 1), -EINVAL);
     assert_int_equal(*ring->cq.kring_entries, 256);
 }
 
@@ -336,7 +336,7 @@ static unsigned publish_sqes(struct io_uring *ring) {
 static int wait_for_one(struct io_uring *ring, unsigned submit, long timeout_ns) {
     struct __kernel_timespec timeout = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
     struct io_uring_getevents_arg argument = {.ts = (uint64_t)(uintptr_t)&timeout};
-    return io_uring_enter2(ring->ring_fd, submit, 1, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG,
+    return io_uring_enter2((unsigned)ring->ring_fd, submit, 1, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG,
                            (sigset_t *)&argument, sizeof(argument));
 }
 

@@ -372,11 +372,11 @@ static void poll_remove_is_ealready_while_a_wakeup_is_pending_and_the_poll_stays
 /* ---- update ---- */
 
 static void submit_update(struct io_uring *ring, unsigned mask, unsigned len, uint64_t new_user_data,
-                          unsigned sqe_flags) {
+                          uint8_t sqe_flags) {
     struct io_uring_sqe *sqe = next_sqe(ring, UPDATE);
     io_uring_prep_poll_update(sqe, POLL, new_user_data, mask, len);
     sqe->user_data = UPDATE;
-    sqe->flags |= sqe_flags;
+    sqe->flags = sqe_flags;
     assert_int_equal(io_uring_submit(ring), 1);
 }
 

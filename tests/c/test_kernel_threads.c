@@ -17,9 +17,9 @@
 /* How many of three kinds of use are refused because the ring is another's. */
 static int count_refusals(const struct io_uring *ring) {
     int signalled = eventfd(0, EFD_CLOEXEC);
-    int refused = (io_uring_enter(ring->ring_fd, 0, 0, IORING_ENTER_GETEVENTS, NULL) == -EEXIST) +
-                  (io_uring_enter(ring->ring_fd, 1, 0, 0, NULL) == -EEXIST) +
-                  (io_uring_register(ring->ring_fd, IORING_REGISTER_EVENTFD, &signalled, 1) == -EEXIST);
+    int refused = (io_uring_enter((unsigned)ring->ring_fd, 0, 0, IORING_ENTER_GETEVENTS, NULL) == -EEXIST) +
+                  (io_uring_enter((unsigned)ring->ring_fd, 1, 0, 0, NULL) == -EEXIST) +
+                  (io_uring_register((unsigned)ring->ring_fd, IORING_REGISTER_EVENTFD, &signalled, 1) == -EEXIST);
     close(signalled);
     return refused;
 }
@@ -87,7 +87,7 @@ static void child_that_closes_its_copy_leaves_the_parents_polls_alone(void **sta
 }
 
 static int enable(struct io_uring *ring) {
-    return io_uring_register(ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+    return io_uring_register((unsigned)ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
 static void *enable_and_submit(void *ring) {
@@ -124,7 +124,7 @@ static void *look_at_private_page_in_thread(void *argument) {
 
 static void wiped_page_tells_a_fork_and_a_thread_local_tells_a_thread(void **state) {
     (void)state;
-    long size = sysconf(_SC_PAGESIZE);
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
     atomic_int *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     struct private_page private = {page, &thread_local_byte};
     assert_true(page != MAP_FAILED);
@@ -211,8 +211,8 @@ static struct io_uring *open_restricted_ring(void **state, int signalled, unsign
     struct io_uring *ring = open_flagged_ring(state, IORING_SETUP_R_DISABLED, 4, 8);
     if (signalled >= 0)
         assert_int_equal(io_uring_register_eventfd(ring, signalled), 0);
-    assert_int_equal(io_uring_register(ring->ring_fd, IORING_REGISTER_RESTRICTIONS, poll_add_alone, restriction_count),
-                     0);
+    assert_int_equal(
+        io_uring_register((unsigned)ring->ring_fd, IORING_REGISTER_RESTRICTIONS, poll_add_alone, restriction_count), 0);
     assert_int_equal(enable(ring), 0);
     return ring;
 }
@@ -248,7 +248,7 @@ static void restricted_ring_keeps_the_eventfd_registered_before(void **state) {
     assert_int_equal(state_of(signalled, POLLIN, 0), POLLIN);
 }
 
-static void submit_with_flags(struct io_uring *ring, int fd, unsigned flags) {
+static void submit_with_flags(struct io_uring *ring, int fd, uint8_t flags) {
     struct io_uring_sqe *sqe = next_sqe(ring, POLL);
     io_uring_prep_poll_add(sqe, fd, POLLIN);
     sqe->user_data = POLL;

@@ -294,10 +294,10 @@ TEST(many_polls_can_be_updated_at_once) {
         polls[i] = arm(ring, pairs[i].near, POLLIN);
     }
     for (int round = 0; round < 2; round++) {
-        uint32_t mask = round ? POLLIN : POLLOUT;
+        int mask = round ? POLLIN : POLLOUT;
         for (int i = 0; i < MANY; i++) {
             write_some(pairs[i].far);
-            assert_int_equal(pollring_poll_update(polls[i], mask), 0);
+            assert_int_equal(pollring_poll_update(polls[i], (uint32_t)mask), 0);
         }
         for (int i = 0; i < MANY; i++)
             assert_next(polls[i], mask);

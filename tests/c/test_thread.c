@@ -620,8 +620,8 @@ TEST(the_first_thread_of_a_forked_child_is_not_taken_for_its_parents) {
 }
 
 static int use_ring_of_its_own(void) {
-    struct pollring *ring;
-    struct pollring_poll *poll;
+    struct pollring *ring = NULL;
+    struct pollring_poll *poll = NULL;
     struct pollring_event event;
     int fd = eventfd(1, EFD_CLOEXEC), failed = pollring_open(&ring, &test.variant->options) != 0;
     failed = failed || pollring_poll_add(ring, &poll, fd, POLLIN, 0, NULL);
