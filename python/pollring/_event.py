@@ -17,6 +17,8 @@ class Events(int):
 
     def __new__(cls, value: int = 0, more: bool = False) -> "Events":
         self = super().__new__(cls, value)
+        if not -0x80000000 <= self <= 0x7FFFFFFF:
+            raise ValueError(f"events {int(self)} is out of range: a mask of POLL* bits, or a negative errno")
         self.more = bool(more)
         return self
 
