@@ -31,6 +31,7 @@ SECONDS = {"c": 300, "signals-c": 300, "asan": 400, "ubsan": 300, "tsan": 400, "
            "signals-python": 400, "asan-python": 900, "lua": 300, "asan-lua": 400, "fuzz": 90, "warnings": 400,
            "soak": 120}
 SIGNALS = {"POLLRING_TEST_SIGNALS": "1"}  # the fixtures have a timer interrupt the tests each millisecond
+FEW_VARIANTS = {"POLLRING_TEST_VARIANTS": "default tiny"}  # of rings, in Python's tests
 
 
 def preloaded_asan():
@@ -151,11 +152,11 @@ def run_python():
 
 
 def run_signals_python():
-    return run_pytest("signals-python", BUILD, **SIGNALS)
+    return run_pytest("signals-python", BUILD, **SIGNALS, **FEW_VARIANTS)
 
 
 def run_asan_python():
-    return run_pytest("asan-python", BUILD / "asan", **preloaded_asan())
+    return run_pytest("asan-python", BUILD / "asan", **preloaded_asan(), **FEW_VARIANTS)
 
 
 def run_busted(name, directory, **environment):
