@@ -112,7 +112,7 @@ void pollring_lua_interrupted(lua_State *L, struct timeout *timeout);
 
 /* error.c */
 int pollring_lua_raise(lua_State *L, const char *function, int fd, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+    __attribute__((format(printf, 4, 5), noreturn)); /* int, so that it can be returned as luaL_error() is */
 int pollring_lua_raise_errno(lua_State *L, const char *function, int fd, int error);
 int pollring_lua_failed(lua_State *L, const char *function, int fd, int error);
 int pollring_lua_status(lua_State *L, const char *function, int result);

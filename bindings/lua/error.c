@@ -32,7 +32,8 @@ int pollring_lua_raise(lua_State *L, const char *function, int fd, const char *f
     vsnprintf(reason, sizeof reason, format, arguments);
     va_end(arguments);
     push_place(L, function, fd);
-    return luaL_error(L, "%s%s", lua_tostring(L, -1), reason);
+    luaL_error(L, "%s%s", lua_tostring(L, -1), reason);
+    __builtin_unreachable();
 }
 
 static const char *reason_of(int error) {

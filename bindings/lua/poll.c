@@ -10,13 +10,12 @@ static const struct timespec no_time;
 
 struct poll_object *pollring_lua_check_poll(lua_State *L, int index, const char *function) {
     struct poll_object *object = luaL_testudata(L, index, POLL_TYPE);
-    if (object && object->poll)
-        return object;
-    if (object)
+    if (!object)
+        pollring_lua_raise(L, function, NO_FD, "%s expected, got %s (called with . instead of : ?)", POLL_TYPE,
+                           luaL_typename(L, index));
+    if (!object->poll)
         pollring_lua_raise(L, function, NO_FD, "the poll was finalised");
-    pollring_lua_raise(L, function, NO_FD, "%s expected, got %s (called with . instead of : ?)", POLL_TYPE,
-                       luaL_typename(L, index));
-    return NULL; /* not reached */
+    return object;
 }
 
 int pollring_lua_fd_of(lua_State *L, int index) {
