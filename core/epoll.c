@@ -112,14 +112,6 @@ static void epoll_close(struct pollring *ring) {
     free_epoll(ring, epoll_of(ring));
 }
 
-static int epoll_reopen(struct pollring *ring) {
-    struct epoll *old = epoll_of(ring);
-    int error = epoll_open(ring, 0, ring->cq.entries);
-    if (!error)
-        free_epoll(ring, old);
-    return error;
-}
-
 /* ---- requests: carried out at once ---- */
 
 /* Makes sure that the backlog takes one more. */
@@ -346,6 +338,24 @@ static int epoll_nest(struct pollring *ring, int epoll_fd, int event_fd) {
     (void)event_fd;
     struct epoll_event readable = {.events = EPOLLIN};
     return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, epoll_of(ring)->fd, &readable) ? -errno : 0;
+}
+
+/* ---- a new epoll for an old one ---- */
+
+static int epoll_reopen(struct pollring *ring) {
+    struct epoll *old = epoll_of(ring);
+    struct completion_queue old_queue = ring->cq;
+    int error = epoll_open(ring, 0, ring->cq.entries);
+    if (error)
+        return error;
+    if (ring->host_fd >= 0)
+        error = epoll_nest(ring, ring->host_fd, ring->host_event_fd);
+    free_epoll(ring, error ? epoll_of(ring) : old);
+    if (error) {
+        ring->backend_state = old;
+        ring->cq = old_queue;
+    }
+    return error;
 }
 
 static bool epoll_owns(const struct pollring *ring, int fd) {
