@@ -206,6 +206,8 @@ static int epoll_arm(struct pollring *ring, struct pollring_poll *poll, uint64_t
         return error;
     ring->stats.requests++;
     error = add(ring, poll, user_data);
+    if (error && !poll->inbox) /* the waker has nobody to tell; it stays pending */
+        return error;
     if (error == -EPERM) { /* a file that can't be polled is always ready */
         int ready = (int)(poll->events & ALWAYS_READY);
         answer(ring, user_data, ready ? ready : -EINVAL);
