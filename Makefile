@@ -104,7 +104,7 @@ $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/c/%.o $(BUILD)/libpollring.a
 
 # Its functions stand in the place of those that the library calls.
 wrapped := malloc calloc realloc aligned_alloc mmap eventfd epoll_create1 epoll_ctl \
-	io_uring_queue_init_params io_uring_register io_uring_enter2 sigtimedwait
+	io_uring_queue_init_params io_uring_register io_uring_enter2 sigtimedwait syscall
 $(BUILD)/tests/test_fault: LDFLAGS += $(wrapped:%=-Wl,--wrap=%)
 
 $(EXAMPLES): $(BUILD)/examples/%: $(BUILD)/examples/c/%.o $(BUILD)/libpollring.a

@@ -514,12 +514,12 @@ static inline void raise_fd_limit(void) {
     }
 }
 
-static inline void do_nothing(__attribute__((unused)) int signal) {
+static inline void interrupt(__attribute__((unused)) int signal) {
 }
 
 /* With POLLRING_TEST_SIGNALS: whatever sleeps in the first thread is interrupted each millisecond. */
 static inline void start_signals(void) {
-    struct sigaction action = {.sa_handler = do_nothing, .sa_flags = SA_RESTART};
+    struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESTART};
     struct sigevent event = {
         .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN, ._sigev_un._tid = (pid_t)syscall(SYS_gettid)};
     struct itimerspec each_ms = {in_ms(1), in_ms(1)};
