@@ -235,7 +235,8 @@ int pollring_poll_recheck(struct pollring_poll *poll);
 
 /*
  * Removes a poll: it has reached the kernel on return and the file is released. Events that were not taken are dropped;
- * the poll's last is -ECANCELED in a wait, and a plain end in next. 0 too where the poll has ended already.
+ * the poll's last is -ECANCELED in a wait, and a plain end in next. 0 too where the poll has ended already. -errno: the
+ * kernel refused for now, such as -EAGAIN; the poll has ended, and the next call that enters, this one too, sees to it.
  */
 int pollring_poll_remove(struct pollring_poll *poll);
 

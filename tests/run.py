@@ -122,7 +122,8 @@ def run_ubsan():
 
 
 def run_tsan():
-    return run_c_programs("tsan", BUILD / "tsan", leave_out="test_kernel_*")
+    return run_c_programs("tsan", BUILD / "tsan", leave_out="test_kernel_*",
+                          TSAN_OPTIONS=f"suppressions={ROOT}/tests/tsan.supp")
 
 
 def run_valgrind():

@@ -105,8 +105,10 @@ TEST(a_ring_can_be_closed_by_another_thread_while_its_owner_is_in_no_call) {
     in_thread(close_it, ring);
     assert_ended(armed, POLLRING_END_CLOSED);
     close_fd(pair.near);
-    assert_int_equal(poll(&(struct pollfd){.fd = pair.far, .events = POLLIN}, 1, GUARD_MS), 1);
-    assert_true(reads_eof(pair.far));
+    struct pollfd peer = {.fd = pair.far, .events = POLLIN};
+    while (poll(&peer, 1, GUARD_MS) < 0 && errno == EINTR)
+        ;
+    assert_true(peer.revents && reads_eof(pair.far));
 }
 
 int main(void) {

@@ -420,7 +420,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     input = data;
     input_left = size;
     for (int i = 0; i < FILES; i++)
-        files[i] = (struct file){-1, -1};
+        files[i] = (struct file){.near = -1, .far = -1};
     int lowest = dup(STDERR_FILENO);
     close(lowest);
     open_file(&files[0]);
