@@ -1,0 +1,104 @@
+"""The command ``pollring``: finds the sub-commands, and turns what goes wrong into a message and an exit status.
+
+A sub-command is a module of this package with ``add_arguments(parser)`` and ``run(arguments)``, which returns the exit
+status. Its docstring is its help: the first line in the list of commands, all of it in its own; the first line in it
+that begins with "  pollring" is the example that a mistake is answered with.
+"""
+
+import argparse
+import os
+import re
+import sys
+from importlib import import_module
+from typing import Any, Dict, List, NoReturn, Optional
+
+from .. import __version__
+from .words import Mistake
+
+COMMANDS = (
+    "probe",
+    "try_",
+)
+
+DESCRIPTION = """\
+See what poll does on this machine: which readiness events a file gives, under which interface.
+
+Examples:
+  pollring probe
+  pollring watch tcp:localhost:8080 timer:1
+  pollring try pipe 'arm in, write 3, read 1, read all, close'
+"""
+
+EXIT_STATUS = """\
+Exit status:
+  0    done; probe: io_uring works
+  1    something failed, or an outcome is other than it should be
+  2    the command line was wrong
+  3    io_uring is refused here, and only epoll works
+  130  interrupted by Ctrl-C (watch: 0, that is how it ends)
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Answers a mistake with what is right; its help ends with the exit statuses."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EXIT_STATUS, allow_abbrev=False,
+                         **options)
+
+    def error(self, message: str, example: str = "") -> NoReturn:
+        examples = re.findall(r"^  (pollring .*)", self.description or "", re.MULTILINE)
+        self.exit(2, f"{self.prog}: {message}\nRight is, for example: {example or examples[0]}\n"
+                     f"`{self.prog} --help` tells more.\n")
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="pollring", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"pollring {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for module_name in COMMANDS:
+        module = import_module(f"{__package__}.{module_name}")
+        name, text = module_name.rstrip("_"), module.__doc__ or ""
+        its_parser = commands.add_parser(name, help=text.partition("\n")[0].rstrip("."), description=text)
+        its_parser.set_defaults(run=module.run, parser=its_parser)
+        module.add_arguments(its_parser)
+    return parser
+
+
+def parse(argv: List[str]) -> argparse.Namespace:
+    """Arguments of the whole command line. What follows "--" becomes ``command`` of the one that takes it, watch."""
+    argv, after = (argv[:argv.index("--")], argv[argv.index("--") + 1:]) if "--" in argv else (argv, None)
+    arguments, rest = make_parser().parse_known_args(argv)
+    if rest and hasattr(arguments, "targets") and not any(word.startswith("-") for word in rest):
+        arguments.targets += rest  # argparse finds positionals before options, or after them, but not both
+    elif rest:
+        arguments.parser.error(f"what is {' '.join(rest)!r}?")
+    if after is not None:
+        if not hasattr(arguments, "command"):
+            arguments.parser.error("nothing may follow --")
+        arguments.command = after
+    return arguments
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Runs one command line; returns its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")
+    arguments: Dict[str, Any] = {}
+    try:
+        parsed = parse(sys.argv[1:] if argv is None else argv)
+        arguments = vars(parsed)
+        status = parsed.run(parsed)
+        sys.stdout.flush()
+        return status
+    except Mistake as mistake:
+        arguments["parser"].error(str(mistake), mistake.example)
+    except BrokenPipeError:  # `pollring table | head`: nobody reads any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"{arguments['parser'].prog}: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,121 @@
+"""What is shown: by rich on a terminal, where it is installed, and plainly everywhere else."""
+
+import contextlib
+import shutil
+import sys
+from typing import Any, Iterable, Iterator, List, Optional, Sequence
+
+
+def console(stream: Any = None) -> Optional[Any]:
+    """A rich console if the stream (stdout) is a terminal and rich is installed, else None."""
+    stream = stream or sys.stdout
+    if not stream.isatty():
+        return None
+    try:
+        from rich.console import Console
+    except ImportError:
+        return None
+    return Console(file=stream, highlight=False)
+
+
+def width() -> int:
+    return shutil.get_terminal_size().columns
+
+
+class Lines:
+    """Lines as they come, and below them on a terminal a status that is overwritten (``live`` tells whether there is)."""
+
+    def __init__(self) -> None:
+        self.screen = console()
+        self.live: Optional[Any] = None
+
+    def __enter__(self) -> "Lines":
+        if self.screen:
+            from rich.live import Live
+
+            # Refreshed by status() alone: a thread of rich's would get signals that are to be watched.
+            self.live = Live(console=self.screen, auto_refresh=False, transient=True)
+            self.live.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self.live:
+            self.live.__exit__(*exception)
+
+    def line(self, text: str, style: str = "") -> None:
+        if self.screen:
+            from rich.text import Text
+
+            self.screen.print(Text(text, style), soft_wrap=True)
+        else:
+            print(text, flush=True)
+
+    def status(self, text: str) -> None:
+        if self.live:
+            from rich.text import Text
+
+            self.live.update(Text(text, "reverse"), refresh=True)
+
+
+def plain_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [*([list(head)] if any(head) else []), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(cell.ljust(size) for cell, size in zip(line, widths)).rstrip() for line in lines)
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
+    """Cells that begin with "≠" are bold on a terminal. An empty row is a line between sections."""
+    rows = list(rows)
+    screen = console()
+    if not screen:
+        if title:
+            print(title)
+        print(plain_table(head, (row or [""] * len(head) for row in rows)))
+        return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*head, title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
+                  show_header=any(head))
+    for row in rows:
+        if row:
+            table.add_row(*(Text(cell, "bold yellow" if cell.startswith("≠") else "") for cell in row))
+        else:
+            table.add_section()
+    screen.print(table)
+
+
+def print_timeline(timeline: Any) -> None:
+    text = timeline.text(width())
+    screen = console()
+    if not screen:
+        print(text)
+        return
+    from rich.text import Text
+
+    shown = Text(text, no_wrap=True)
+    shown.highlight_regex("[●]", "bold green")
+    shown.highlight_regex("[■]", "bold red")
+    screen.print(shown, overflow="ignore", crop=False)
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int) -> Iterator[Any]:
+    """Yields a function to call after each of the parts; a bar shows on stderr if that is a terminal."""
+    screen = console(sys.stderr)
+    if not screen:
+        yield lambda: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=screen, transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda: bar.advance(task)
+
+
+def columns(words: Iterable[Sequence[str]]) -> List[str]:
+    """Pairs as indented lines, for a help text."""
+    pairs = [tuple(pair) for pair in words]
+    size = max(len(first) for first, _ in pairs)
+    return [f"  {first:<{size}}  {second}" for first, second in pairs]

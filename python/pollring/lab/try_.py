@@ -1,0 +1,94 @@
+"""Run the same steps against poll(2), epoll and POLL_ADD, side by side.
+
+KIND is a kind of file; its steps are run once for each interface, each time with a fresh file, and the table shows what
+each interface reported after each step. "more" is IORING_CQE_F_MORE: the poll stays armed; "end": it was the last.
+"≠" marks what is other than poll(2) says, which is the state of the file. Where a step is "collect", events are collected
+there only.
+
+KIND can be a file that --save wrote: its steps are run again, and the exit status is 1 where the outcome differs.
+
+Examples:
+  pollring try pipe 'arm in, write 3, read 1, read all, close'
+  pollring try pipe 'arm in, write 3, read all, collect'
+  pollring try tcp 'arm in|out, write 3, shutdown' --save tcp.json
+  pollring try tcp.json
+"""
+
+import argparse
+import json
+import sys
+from typing import List, Optional
+
+from .kinds import KINDS
+from .scenario import EXAMPLE, VERBS, Result, Scenario, load
+from .terminal import columns, print_table, print_timeline
+from .words import Mistake
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    kinds = columns((name, kind.about) for name, kind in KINDS.items())
+    steps = columns((f"{verb} {argument}".strip(), meaning) for verb, (argument, meaning) in VERBS.items())
+    parser.description = "\n".join([str(parser.description), "Kinds:", *kinds, "", "Steps, with commas between them:", *steps])
+    parser.add_argument("kind", metavar="KIND", help="a kind of file, or a saved scenario")
+    parser.add_argument("steps", metavar="STEPS", nargs="?", help="what to do, in order")
+    parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
+    parser.add_argument("--save", metavar="FILE", help="save steps and outcome, to be run again")
+    add_picture_arguments(parser)
+
+
+def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--timeline", action="store_true", help="draw a timeline, as text")
+    parser.add_argument("--svg", metavar="FILE", help="draw the timeline into a picture")
+    parser.add_argument("--html", metavar="FILE", help="draw the timeline into a page that stands alone")
+
+
+def draw(timeline, arguments: argparse.Namespace) -> None:
+    """What add_picture_arguments() offers."""
+    if arguments.timeline:
+        print_timeline(timeline)
+    for path, text in ((arguments.svg, timeline.svg), (arguments.html, timeline.html)):
+        if path:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text())
+
+
+def run(arguments: argparse.Namespace) -> int:
+    saved = None
+    if arguments.steps is None and arguments.kind not in KINDS:
+        try:
+            saved = load(arguments.kind)
+        except (FileNotFoundError, IsADirectoryError):
+            raise Mistake(f"{arguments.kind!r} is neither a kind of file ({', '.join(KINDS)}) nor a saved scenario",
+                          f"pollring try pipe '{EXAMPLE}'") from None
+    scenario = Scenario(saved["kind"], saved["steps"]) if saved else Scenario(arguments.kind, arguments.steps or "")
+    if not scenario.steps:
+        raise Mistake(f"{arguments.kind} needs steps", f"pollring try {arguments.kind} 'arm in, write 3'")
+    result = scenario.run()
+    show(result, arguments)
+    differences = result.differences(saved) if saved else None
+    return conclude(result, differences)
+
+
+def show(result: Result, arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        print(json.dumps(result.as_json()))
+    else:
+        print_table(["", *result.interfaces], result.table())
+    draw(result.timeline(), arguments)
+    if arguments.save:
+        result.save(arguments.save)
+
+
+def conclude(result: Result, differences: Optional[List[str]]) -> int:
+    """Tells on stderr what differs from the saved outcome and what could not be run; returns the exit status."""
+    for name, why in result.absent.items():
+        print(f"not here: {name}: {why}", file=sys.stderr)
+    for line in differences or ():
+        print(f"differs: {line}", file=sys.stderr)
+    if differences:
+        return 1
+    if result.absent:
+        return 3
+    if differences is not None:
+        print("as saved", file=sys.stderr)
+    return 0
