@@ -17,6 +17,7 @@ from .words import Mistake
 
 COMMANDS = (
     "probe",
+    "watch",
     "try_",
 )
 
