@@ -13,12 +13,14 @@ from importlib import import_module
 from typing import Any, Dict, List, NoReturn, Optional
 
 from .. import __version__
+from . import terminal
 from .words import Mistake
 
 COMMANDS = (
     "probe",
     "watch",
     "try_",
+    "table",
 )
 
 DESCRIPTION = """\
@@ -83,8 +85,11 @@ def parse(argv: List[str]) -> argparse.Namespace:
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Runs one command line; returns its exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")
+    if sys.stdout is None:  # closed by who started it
+        sys.stdout = open(os.devnull, "w")
+    sys.stdout.reconfigure(errors=terminal.TO_ASCII)
+    if "_ARGCOMPLETE" in os.environ:
+        import_module(f"{__package__}.completion").answer(make_parser())
     arguments: Dict[str, Any] = {}
     try:
         parsed = parse(sys.argv[1:] if argv is None else argv)
@@ -94,12 +99,19 @@ def main(argv: Optional[List[str]] = None) -> int:
         return status
     except Mistake as mistake:
         arguments["parser"].error(str(mistake), mistake.example)
-    except BrokenPipeError:  # `pollring table | head`: nobody reads any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except OSError as error:
-        where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"{arguments['parser'].prog}: {where}{error.strerror or error}", file=sys.stderr)
+        if not isinstance(error, BrokenPipeError):  # `pollring table | head`: nobody reads any more
+            where = f"{error.filename}: " if error.filename is not None else ""
+            print(f"{arguments['parser'].prog}: {where}{error.strerror or error}", file=sys.stderr)
+        _give_up_stdout_if_broken()
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _give_up_stdout_if_broken() -> None:
+    """Else the interpreter would try it once more at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,8 +2,8 @@
 multishot. One object watches one file; a scenario takes a fresh one for each run.
 
 Level interfaces tell the state when they are asked; the others tell what happened since. The two of io_uring are raw
-polls: each completion as the kernel wrote it. Errors are OSErrors. ``armed`` is what the interface believes: epoll can't
-tell that a file was closed.
+polls: each completion as the kernel wrote it. Errors are OSErrors. ``armed`` is what the interface believes: epoll
+can't tell that a file was closed.
 """
 
 import errno

@@ -1,6 +1,6 @@
-"""Kinds of files to try polls on: how each is opened, made ready from its other end, and read. It knows nothing of polls.
+"""Kinds of files to try polls on: how each is opened, made ready from its other end, and read.
 
-A step of a scenario is a method of a kind.
+A step of a scenario is a method of a kind. It knows nothing of polls.
 """
 
 import os
@@ -25,8 +25,8 @@ QUIET = 0.003  # seconds for a wake-up that follows what can be seen already
 
 
 class Kind:
-    """A file that is polled, ``fd``, and its other end. None of its methods sleeps for longer than it takes until what it
-    did can be seen at ``fd``. read and take return nothing: what comes in is not of interest."""
+    """A file that is polled, ``fd``, and its other end. Its methods return when what they did can be seen at ``fd``,
+    and raise OSError. What is read is not of interest."""
 
     #: What is polled, and what steps do that aren't plain.
     about = ""
@@ -69,7 +69,7 @@ def fill(fd: int) -> None:
 
 
 def await_(condition: Callable[[], object]) -> None:
-    """Until what was sent has come: seen, not guessed. Gives up after a while, because what is seen then is the answer."""
+    """Until what was sent has come: seen, not guessed. Gives up after a while: what is seen then is the answer."""
     deadline = time.monotonic() + PATIENCE
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.0002)
@@ -383,7 +383,7 @@ class Pty(Kind):
 
 
 class Epoll(Kind):
-    about = "an epoll file that holds a pipe's read end; write: into the pipe, read: out of it, close: its writer closes"
+    about = "an epoll file that holds a pipe's read end; write: into the pipe, read: out of it, close: its writer"
     steps = "write read close close_own"
 
     def __init__(self) -> None:

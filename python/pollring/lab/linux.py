@@ -1,5 +1,5 @@
-"""Files that Python's os module makes too late (eventfd since 3.10, timerfd since 3.13) or not at all (signalfd, inotify),
-and reads that never sleep. It knows nothing of polls."""
+"""Files that Python's os module makes since 3.10 (eventfd), since 3.13 (timerfd) or not at all (signalfd, inotify), and
+reads that never sleep. It knows nothing of polls."""
 
 import array
 import ctypes
@@ -103,8 +103,8 @@ def readable(fd: int, events: int = select.POLLIN) -> int:
 
 
 class Reader:
-    """Reads a file without ever sleeping, and without setting O_NONBLOCK on it: that flag belongs to the open file, which
-    a shell and its other programs have in common.
+    """Reads a file without ever sleeping, and without setting O_NONBLOCK on it: that flag belongs to the open file,
+    which a shell and its other programs have in common.
 
     A socket is read with MSG_DONTWAIT, a pipe and an eventfd with RWF_NOWAIT. A terminal knows neither: it is opened a
     second time, with O_NONBLOCK. Where that is refused too, no more is read than poll(2) and FIONREAD promise.

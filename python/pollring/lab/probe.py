@@ -1,6 +1,7 @@
 """Show what this kernel and sandbox allow: io_uring or only epoll, and why.
 
-It tries, and leaves nothing behind. The exit status is 0 where io_uring works and 3 where only epoll does.
+It tries, and leaves nothing behind. The exit status is 0 where io_uring works
+and 3 where only epoll does.
 
 Examples:
   pollring probe

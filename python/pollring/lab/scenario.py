@@ -10,7 +10,7 @@ import os
 import re
 import time
 from html import escape
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Union
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Union
 
 from .interfaces import INTERFACES, Report
 from .kinds import KINDS
@@ -293,8 +293,9 @@ class Scenario:
 
     # ---- running ----
 
-    def run(self) -> Result:
-        """Runs the steps once for each interface. Takes as long as the steps do, times five; nothing is left open."""
+    def run(self, advance: Callable[[], None] = lambda: None) -> Result:
+        """Runs the steps once for each interface, and calls *advance* after each. Takes as long as the steps do, times
+        five; nothing is left open."""
         result = Result(self.kind, list(self.steps), os.uname().release)
         collects = any(step.verb == "collect" for step in self.steps)
         for name, interface in INTERFACES.items():
@@ -307,6 +308,7 @@ class Scenario:
                 self._run_one(name, poll, collects, result)
             finally:
                 poll.close()
+            advance()
         return result
 
     def _run_one(self, name: str, poll: Any, collects: bool, result: Result) -> None:

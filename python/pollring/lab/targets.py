@@ -1,4 +1,4 @@
-"""What can be watched, by what people have: files that are open, paths, addresses, timers, signals, processes, commands.
+"""What can be watched, by what people have: open files, paths, addresses, timers, signals, processes, commands.
 
 A target is an fd with a name, a word about what it is, and a way to take what came without ever sleeping. What pollring
 made or was handed as its input is drained by default; of what others may be reading too, a FIFO, a terminal or a device
@@ -66,19 +66,25 @@ class Bytes(Target):
 
     def __init__(self, name: str, fd: int, about: str, owner: object = None) -> None:
         super().__init__(name, fd, about)
-        self.reader = linux.Reader(fd)
+        self.reader: Optional[linux.Reader] = None
         self.owner = owner
+
+    def read(self, size: int) -> bytes:
+        if self.reader is None:
+            self.reader = linux.Reader(self.fd)
+        return self.reader.read(size)
 
     def take(self, ended: bool) -> Taken:
         most = 1 << 26 if ended else 1 << 20
         try:
-            count = linux.drain(self.reader.read, most)
+            count = linux.drain(self.read, most)
         except OSError as error:
             return Taken(0, error.strerror or str(error))
         return Taken(count, "and there is more" if count == most else "", count < most)
 
     def close(self) -> None:
-        self.reader.close()
+        if self.reader:
+            self.reader.close()
         if hasattr(self.owner, "close"):
             self.owner.close()
         elif self.fd > 2 and self.owner is None:
@@ -124,7 +130,7 @@ class Structured(Bytes):
         self.describe = describe
 
     def take(self, ended: bool) -> Taken:
-        data = b"".join(linux.chunks(self.reader.read, 1 << 20))
+        data = b"".join(linux.chunks(self.read, 1 << 20))
         return Taken(len(data), ", ".join(self.describe(data)))
 
 
@@ -170,7 +176,8 @@ def open_target(word: str, mask: int) -> Target:
     except Mistake:
         raise
     except FileNotFoundError:
-        raise Mistake(f"there is no {word!r}; a target is one of {EXAMPLES}", "pollring watch tcp:localhost:80") from None
+        raise Mistake(f"there is no {word!r}; a target is one of {EXAMPLES}",
+                      "pollring watch tcp:localhost:80") from None
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), word) from None
 

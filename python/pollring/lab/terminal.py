@@ -1,9 +1,25 @@
 """What is shown: by rich on a terminal, where it is installed, and plainly everywhere else."""
 
+import codecs
 import contextlib
 import shutil
 import sys
-from typing import Any, Iterable, Iterator, List, Optional, Sequence
+import textwrap
+from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence, Tuple
+
+
+#: For a terminal or file that isn't in Unicode.
+ASCII = str.maketrans("─├●■┴×µ≠█", "-|o#+xu!#")
+
+
+def _to_ascii(error: UnicodeError) -> Tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start:error.end].translate(ASCII)
+    return text.encode("ascii", "replace").decode(), error.end
+
+
+TO_ASCII = "pollring-ascii"
+codecs.register_error(TO_ASCII, _to_ascii)
 
 
 def console(stream: Any = None) -> Optional[Any]:
@@ -23,7 +39,7 @@ def width() -> int:
 
 
 class Lines:
-    """Lines as they come, and below them on a terminal a status that is overwritten (``live`` tells whether there is)."""
+    """Lines as they come, and below them on a terminal (``live``) a status that is overwritten."""
 
     def __init__(self) -> None:
         self.screen = console()
@@ -101,9 +117,9 @@ def print_timeline(timeline: Any) -> None:
 
 
 @contextlib.contextmanager
-def progress(title: str, total: int) -> Iterator[Any]:
-    """Yields a function to call after each of the parts; a bar shows on stderr if that is a terminal."""
-    screen = console(sys.stderr)
+def progress(title: str, total: int, seconds: float = 2.0) -> Iterator[Callable[[], None]]:
+    """Yields a function to call after each of *total* parts. What takes long shows a bar, if stderr is a terminal."""
+    screen = console(sys.stderr) if seconds >= 1 else None
     if not screen:
         yield lambda: None
         return
@@ -118,4 +134,8 @@ def columns(words: Iterable[Sequence[str]]) -> List[str]:
     """Pairs as indented lines, for a help text."""
     pairs = [tuple(pair) for pair in words]
     size = max(len(first) for first, _ in pairs)
-    return [f"  {first:<{size}}  {second}" for first, second in pairs]
+    lines = []
+    for first, second in pairs:
+        head, *rest = textwrap.wrap(second, max(40, min(100, width()) - size - 4))
+        lines += [f"  {first:<{size}}  {head}", *(" " * (size + 4) + part for part in rest)]
+    return lines

@@ -1,7 +1,7 @@
 """Timelines: a lane a file or an interface, a mark an event; as text, as SVG, as a page.
 
-The marks differ in shape, so that they can be told apart in black and white: a poll is armed at a bar, its line is drawn
-as long as it stays armed, events are discs, ends are squares.
+The marks differ in shape, so that they can be told apart in black and white: a poll is armed at a bar or a triangle,
+its line is drawn as long as it stays armed, events are discs, ends are squares.
 """
 
 import math
@@ -12,7 +12,7 @@ from .words import seconds_text
 
 
 class Mark(NamedTuple):
-    """``at`` in seconds (or a column, where the timeline has ticks of its own); ``what``: "arm", "event" or "end", which
+    """``at``: seconds, or a column where the timeline has ticks of its own. ``what``: "arm", "event" or "end", which
     may be an event too."""
 
     at: float
@@ -44,7 +44,7 @@ class _Label(NamedTuple):
 
 
 def _merge(marks: Sequence[Mark], place, nearer: float) -> List[Tuple[float, Mark, int]]:
-    """Marks that would lie on each other become one: (x, mark, how many). What hides where a poll was armed moves on."""
+    """Marks that would lie on each other become one: (x, mark, how many). What would hide an "arm" moves on."""
     merged: List[Tuple[float, Mark, int]] = []
     for mark in marks:
         x = place(mark.at)
@@ -58,18 +58,29 @@ def _merge(marks: Sequence[Mark], place, nearer: float) -> List[Tuple[float, Mar
 
 
 def _labels(merged: Sequence[Tuple[float, Mark, int]], size: float, rows: int, right: float) -> List[_Label]:
-    """Puts each label where it overlaps none before it; *size* is the width of a character."""
+    """Puts each label where it overlaps none before it; *size* is the width of a character. Marks whose label would
+    repeat the one that it overlaps are counted there."""
+    groups: List[Tuple[float, str, int]] = []  # x, label, how many
+    for x, mark, count in merged:
+        if groups and mark.what != "tick" and mark.label == groups[-1][1] and (
+                x < groups[-1][0] + size * (len(_counted(*groups[-1][1:])) + 1)):
+            x, count = groups[-1][0], count + groups.pop()[2]
+        groups.append((x, mark.label, count))
+
     free = [-math.inf] * rows
     labels = []
-    for x, mark, count in merged:
-        text = f"{mark.label} ×{count}" if count > 1 else mark.label
-        width = len(text) * size
-        x = max(0.0, min(x, right - width))
+    for x, label, count in groups:
+        text = _counted(label, count)
+        x = max(0.0, min(x, right - len(text) * size))
         row = next((row for row in range(rows) if free[row] <= x), None) if text else None
         if row is not None:
-            free[row] = x + width + size
+            free[row] = x + (len(text) + 1) * size
         labels.append(_Label(x, row, text))
     return labels
+
+
+def _counted(label: str, count: int) -> str:
+    return f"{label} ×{count}" if label and count > 1 else label
 
 
 class Timeline:
@@ -141,14 +152,13 @@ class Timeline:
             for start, end in lane.armed(self.end):
                 body.append(f'<line x1="{gutter + place(start):.1f}" x2="{gutter + place(end):.1f}" y1="{y:.1f}" '
                             f'y2="{y:.1f}" stroke="#111" stroke-width="2"/>')
-            for (x, mark, count), label in zip(merged, labels):
+            for x, mark, count in merged:
                 title = f"{mark.label or 'armed'}{f', {count} times' if count > 1 else ''}"
                 if not self.columns:
                     title += f", at {seconds_text(mark.at)}"
                 body.append(f"<g><title>{escape(title)}</title>{_shape(mark.what, gutter + x, y)}</g>")
-                if label.row is not None:
-                    body.append(f'<text x="{gutter + label.x:.1f}" y="{y + 20 + 14 * label.row:.1f}" font-size="11">'
-                                f"{escape(label.text)}</text>")
+            body += [f'<text x="{gutter + label.x:.1f}" y="{y + 20 + 14 * label.row:.1f}" font-size="11">'
+                     f"{escape(label.text)}</text>" for label in labels if label.row is not None]
             y += 36 + 14 * max([label.row or 0 for label in labels] or [0])
         axis = [f'<line x1="{gutter}" x2="{gutter + room:.0f}" y1="{y - 8:.0f}" y2="{y - 8:.0f}" stroke="#111"/>']
         for number, (at, text) in enumerate(self.ticks):
@@ -176,7 +186,9 @@ class Timeline:
         for lane in self.lanes:
             marks = "".join(f"<li><time>{escape(self._when(mark.at))}</time> {WORDS[mark.what]}"
                             f"{': ' if mark.label else ''}<b>{escape(mark.label)}</b></li>" for mark in lane.marks)
-            lanes.append(f"<details open><summary>{escape(lane.name)}: {len(lane.marks)} marks</summary><ol>{marks}</ol></details>")
+            opened = " open" if len(lane.marks) <= 20 else ""
+            lanes.append(f"<details{opened}><summary>{escape(lane.name)}: {len(lane.marks)} marks</summary>"
+                         f"<ol>{marks}</ol></details>")
         return page(self.title, f'<div class="wide">{self.svg(False)}</div><h2>In words</h2>{"".join(lanes)}')
 
     def _when(self, at: float) -> str:

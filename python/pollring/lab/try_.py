@@ -1,11 +1,14 @@
 """Run the same steps against poll(2), epoll and POLL_ADD, side by side.
 
-KIND is a kind of file; its steps are run once for each interface, each time with a fresh file, and the table shows what
-each interface reported after each step. "more" is IORING_CQE_F_MORE: the poll stays armed; "end": it was the last.
-"≠" marks what is other than poll(2) says, which is the state of the file. Where a step is "collect", events are collected
+KIND is a kind of file. The steps are run once for each interface, each time
+with a fresh file, and the table shows what each interface reported after each
+step. "more" is IORING_CQE_F_MORE, the poll stays armed; "end": it was the last
+event; "ended": there can be none. "≠" marks what is other than poll(2) says,
+which is the state of the file. Where a step is "collect", events are collected
 there only.
 
-KIND can be a file that --save wrote: its steps are run again, and the exit status is 1 where the outcome differs.
+KIND can be a file that --save wrote: its steps are run again, and the exit
+status is 1 where the outcome differs.
 
 Examples:
   pollring try pipe 'arm in, write 3, read 1, read all, close'
@@ -19,16 +22,18 @@ import json
 import sys
 from typing import List, Optional
 
+from .interfaces import INTERFACES
 from .kinds import KINDS
 from .scenario import EXAMPLE, VERBS, Result, Scenario, load
-from .terminal import columns, print_table, print_timeline
+from .terminal import columns, print_table, print_timeline, progress
 from .words import Mistake
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = columns((name, kind.about) for name, kind in KINDS.items())
     steps = columns((f"{verb} {argument}".strip(), meaning) for verb, (argument, meaning) in VERBS.items())
-    parser.description = "\n".join([str(parser.description), "Kinds:", *kinds, "", "Steps, with commas between them:", *steps])
+    parser.description = "\n".join([parser.description or "", "Kinds:", *kinds, "", "Steps, with commas between them:",
+                                    *steps])
     parser.add_argument("kind", metavar="KIND", help="a kind of file, or a saved scenario")
     parser.add_argument("steps", metavar="STEPS", nargs="?", help="what to do, in order")
     parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
@@ -63,7 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
     scenario = Scenario(saved["kind"], saved["steps"]) if saved else Scenario(arguments.kind, arguments.steps or "")
     if not scenario.steps:
         raise Mistake(f"{arguments.kind} needs steps", f"pollring try {arguments.kind} 'arm in, write 3'")
-    result = scenario.run()
+    sleeps = len(INTERFACES) * sum(step.argument for step in scenario.steps if step.verb == "sleep")
+    with progress("running", len(INTERFACES), sleeps) as advance:
+        result = scenario.run(advance)
     show(result, arguments)
     differences = result.differences(saved) if saved else None
     return conclude(result, differences)

@@ -1,25 +1,29 @@
 """Show a line for each readiness event of files, sockets, timers, signals and processes.
 
-A poll is level-triggered once, when it is armed, and edge-triggered from there on. An event's line has the seconds since
-the start, the target, the bits, whether more will come (else the reason of the end), and what was read.
+A poll is level-triggered once, when it is armed, and edge-triggered from there
+on. An event's line has the seconds since the start, the target, the bits,
+whether more will come (else how it ended), and what was read.
 
 Targets:
   -              standard input
   fd:N           a file descriptor that pollring inherits
   PATH           a FIFO, terminal, device or socket; a regular file's or folder's changes, by inotify
   tcp:HOST:PORT  a connection that is made
-  listen:PORT    connections that are accepted, on 127.0.0.1; listen:HOST:PORT elsewhere; port 0: any
+  listen:PORT    connections that are accepted, on 127.0.0.1; port 0: any
+                 free one; listen:HOST:PORT: elsewhere
   unix:PATH      a unix socket that is connected to
   timer:SECONDS  again and again; 10ms and 200us do as well
   signal:NAME    sent to pollring's own process
   pid:N          the end of a process
   -- COMMAND     its stdout, its stderr, and its end
 
-It never sleeps in a read. Standard input, and what pollring itself opened or started, is read until there is no more,
-because silence follows an event whose data stays unread. Others may be waiting for the bytes of fd:N and of a FIFO,
-terminal or device at a PATH: those are left alone unless --drain says otherwise. --no-drain reads nothing of anything.
+It never sleeps in a read. Standard input, and what pollring itself opened or
+started, is read until there is no more. The bytes of fd:N, and of a FIFO,
+terminal or device at a PATH, may be somebody else's: they are left alone, and
+the line tells how many are unread, unless --drain says otherwise. --no-drain
+reads nothing of anything.
 
-Ends with a summary: when all targets have ended, at a limit, or by Ctrl-C.
+It ends with a summary: when all targets have ended, at a limit, or by Ctrl-C.
 
 Examples:
   pollring watch tcp:localhost:8080 timer:1
@@ -129,17 +133,17 @@ class Watch:
         """Until all polls have ended, the time is over, or so many events came."""
         seen = 0
         while self.ring.active and (count is None or seen < count):
-            left = None if seconds is None else seconds - self.now()
-            if left is not None and left <= 0:
-                return
+            left = None if seconds is None else max(0.0, seconds - self.now())
             if self.lines.live:
-                self.lines.status(f"{seconds_text(round(self.now(), 1))}, {seen} events, {self.ring.active} armed; "
+                self.lines.status(f"{seconds_text(round(self.now(), 1))}, {_plural(seen)}, {self.ring.active} armed; "
                                   "Ctrl-C ends it")
                 left = 0.25 if left is None else min(left, 0.25)
             for poll, events in self.ring.wait(left, 0 if count is None else count - seen):
                 if events != -errno.ECANCELED:
                     seen += 1
                     self.event(poll, events)
+            if seconds is not None and self.now() >= seconds:
+                return
 
     def event(self, poll: pollring.Poll, events: pollring.Events) -> None:
         target, at = poll.data, self.now()
@@ -193,9 +197,13 @@ class Watch:
                                   {"target": target.name, "events": events, "drained": drained}
                                   for target, (events, drained) in self.counts.items()]}))
         else:
-            print(f"\n{total} event{'' if total == 1 else 's'} in {seconds_text(seconds)}, by {self.ring.backend}")
+            print(f"\n{_plural(total)} in {seconds_text(seconds)}, by {self.ring.backend}")
             for target, (events, drained) in self.counts.items():
-                print(f"  {target.name:<{self.wide}}  {events} event{'' if events == 1 else 's'}, {drained} bytes drained")
+                print(f"  {target.name:<{self.wide}}  {_plural(events)}, {drained} bytes drained")
         if self.draws:
             draw(Timeline(f"watched on Linux, by {self.ring.backend}", list(self.lanes.values()), end=seconds),
                  self.arguments)
+
+
+def _plural(events: int) -> str:
+    return f"{events} event{'' if events == 1 else 's'}"
