@@ -21,6 +21,8 @@ COMMANDS = (
     "watch",
     "try_",
     "table",
+    "bench",
+    "completion",
 )
 
 DESCRIPTION = """\
