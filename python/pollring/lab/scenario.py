@@ -363,7 +363,9 @@ def load(path: str) -> Dict[str, Any]:
                 raise Mistake(f"{path} was saved as version {saved['pollring_scenario']}, this reads {SAVED_AS}")
             saved["steps"] = [parse_step(text) for text in saved["steps"]]
             Scenario(saved["kind"], saved["steps"])
-            for row, _ in zip(saved["outcome"], saved["steps"]):
+            if len(saved["outcome"]) != len(saved["steps"]):
+                raise ValueError("it has an outcome for some of its steps only")
+            for row in saved["outcome"]:
                 for cell in row.values():
                     _cell_text(cell)
         except Mistake:
