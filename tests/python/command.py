@@ -1,31 +1,33 @@
 """Runs the command `pollring` as users do: in a pipe, in a terminal, without rich, where io_uring is refused."""
 
-import ctypes
-import errno
 import os
 import pty
 import re
 import select
 import signal
-import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 SECONDS = 15  # for anything
+REFUSE = Path(__file__).parent.parent / "refuse.py"
 
 
-def argv(*arguments, rich=True):
-    """What starts the command; rich=False: where rich isn't installed."""
-    hide = "" if rich else "sys.modules['rich'] = None; "
-    return [sys.executable, "-c", f"import sys; {hide}from pollring.lab.cli import main; sys.exit(main())", *arguments]
+def argv(*arguments, without=(), refused=False):
+    """What starts the command. without: modules that aren't installed; refused: io_uring is."""
+    hide = "".join(f"sys.modules[{module!r}] = None; " for module in without)
+    code = f"import sys; {hide}from pollring.lab.cli import main; sys.exit(main())"
+    refuse = [sys.executable, REFUSE, "--setup", "EPERM"] if refused else []
+    return [*refuse, sys.executable, "-c", code, *arguments]
 
 
-def run(*arguments, **options):
+def run(*arguments, without=(), refused=False, **options):
     """Runs it with its output in pipes; stdin is empty unless options say otherwise."""
     if "stdin" not in options and "input" not in options:
         options["stdin"] = subprocess.DEVNULL
-    return subprocess.run(argv(*arguments), capture_output=True, text=True, timeout=SECONDS, **options)
+    return subprocess.run(argv(*arguments, without=without, refused=refused), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, timeout=SECONDS, **options)
 
 
 def start(*arguments, **options):
@@ -33,28 +35,15 @@ def start(*arguments, **options):
     return subprocess.Popen(argv(*arguments), bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
-def refuse_io_uring():
-    """For preexec_fn: a seccomp filter answers io_uring_setup with EPERM, as Docker's default profile does."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    steps = [(0x20, 0, 0, 0),  # load the number of the system call
-             (0x15, 0, 1, 425),  # is it io_uring_setup
-             (0x06, 0, 0, 0x00050000 | errno.EPERM),
-             (0x06, 0, 0, 0x7FFF0000)]  # all others are allowed
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
-    program = struct.pack("@HP", len(steps), ctypes.addressof(code))
-    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program):  # NO_NEW_PRIVS, SECCOMP with a filter
-        raise OSError(ctypes.get_errno(), "seccomp")
-
-
 class Terminal:
     """It runs in a terminal of its own: 100 columns, and what is typed reaches it as from a keyboard."""
 
-    def __init__(self, *arguments, rich=True):
+    def __init__(self, *arguments, without=()):
         self.text = ""
         self.pid, self.fd = pty.fork()
         if not self.pid:
             os.environ.update(TERM="xterm-256color", COLUMNS="100", LANG="C.UTF-8")
-            command = argv(*arguments, rich=rich)
+            command = argv(*arguments, without=without)
             os.execv(command[0], command)
 
     def type(self, text):

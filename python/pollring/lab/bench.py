@@ -1,12 +1,12 @@
 """Measure what an event costs on this machine: select.epoll and pollring.
 
-N files of which K are ready, both collected by turns; the time of the
-collection alone, the minimum of all rounds, in nanoseconds an event. Takes
-about three seconds. A busy machine measures itself: repeat it.
+N files of which K are ready, collected by turns; the time of the collection
+alone, the minimum of all rounds, in nanoseconds an event. It takes about three
+seconds. On a busy machine give it more.
 
 Examples:
   pollring bench
-  pollring bench --json
+  pollring bench --for 2
   pollring bench --svg cost.svg
 """
 
@@ -26,9 +26,9 @@ import pollring
 
 from . import linux
 from .terminal import print_table, progress
+from .words import parse_seconds
 
 SIZES = [(1, 1), (10, 10), (100, 100), (1000, 100), (4000, 100)]
-SECONDS = 0.5  # a size
 BAR = 40  # characters
 
 
@@ -39,19 +39,22 @@ class Figure(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--for", metavar="SECONDS", dest="seconds", default="0.5",
+                        help="measure each size for so long (default: 0.5)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--svg", metavar="FILE", help="draw the figures into a picture")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    seconds = parse_seconds(arguments.seconds)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         sizes = [size for size in SIZES if 2 * size[0] + 64 < hard]
-        with progress("measuring", len(sizes)) as advance:
+        with progress("measuring", len(sizes), seconds * len(sizes)) as advance:
             figures = []
             for files, ready in sizes:
-                figures.append(measure(files, ready))
+                figures.append(measure(files, ready, seconds))
                 advance()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -71,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def measure(files: int, ready: int, seconds: float = SECONDS) -> Figure:
+def measure(files: int, ready: int, seconds: float) -> Figure:
     """Interleaved rounds for so long, at least three; the minimum of each contestant."""
     with ExitStack() as stack:
         fds = []

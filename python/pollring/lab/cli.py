@@ -96,6 +96,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     try:
         parsed = parse(sys.argv[1:] if argv is None else argv)
         arguments = vars(parsed)
+        for path in filter(None, map(arguments.get, ("save", "svg", "html"))):
+            _check_writable(path)
         status = parsed.run(parsed)
         sys.stdout.flush()
         return status
@@ -109,6 +111,12 @@ def main(argv: Optional[List[str]] = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _check_writable(path: str) -> None:
+    """Tells what can't be written before anything is run for it; makes no file."""
+    if os.path.exists(path) or not os.access(os.path.dirname(path) or ".", os.W_OK):
+        open(path, "a").close()
 
 
 def _give_up_stdout_if_broken() -> None:

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def lines(found: Dict[str, Any]) -> List[Tuple[str, str]]:
-    """The same for a person. Keys that this version knows nothing of are shown as they are."""
+    """The same for a person. Keys that are not known here are shown as they are."""
     rest = dict(found)
     error = rest.pop("io_uring")
     rows = [
@@ -67,12 +67,16 @@ def lines(found: Dict[str, Any]) -> List[Tuple[str, str]]:
     setups = rest.pop("setups")
     for name, meaning in _SETUPS.items():
         rows.append((f"set-up {name}", ("works" if name in setups else "not here") + f"; {meaning}"))
-    if "entries" in rest:
-        chosen = rest.pop("setup")
-        rows.append(("a ring by default", f"{chosen}, {rest.pop('entries')} submissions, {rest.pop('cq_entries')} "
-                                          "completions; up to 32768 and 65536"))
-    rows.append(("kernel.io_uring_disabled", _SYSCTL.get(rest["sysctl_disabled"], str(rest["sysctl_disabled"]))))
-    del rest["sysctl_disabled"]
+    setup, entries, cq_entries = (rest.pop(key, None) for key in ("setup", "entries", "cq_entries"))
+    if setup:
+        rows.append(("a ring by default", f"{setup}, {entries} submissions, {cq_entries} completions; up to 32768 and "
+                                          "65536"))
+    if "resize" in rest:
+        rows.append(("completion queue", "can be resized" if rest.pop("resize") else "keeps its size"))
+    sysctl = rest.pop("sysctl_disabled")
+    rows.append(("kernel.io_uring_disabled", _SYSCTL.get(sysctl, str(sysctl))))
+    if rest.get("cause"):
+        rows.append(("refused by", f"{rest.pop('cause')}, at io_uring_{rest.pop('refused_at', 'setup')}"))
     message = rest.pop("message")
     rows += [(key.replace("_", " "), str(value)) for key, value in rest.items() if value not in (None, "")]
     return rows + ([("why, and what to do", message)] if message else [])

@@ -154,22 +154,25 @@ class Result:
 
     def table(self) -> List[List[str]]:
         """Rows of text: the step, and what each interface said; "≠" marks what differs from poll(2)."""
-        return [[str(step)] + [("≠ " if self.differs(number, name) else "") + str(self.rows[number].get(name) or "")
-                               for name in INTERFACES if name not in self.absent]
+        return [[str(step)] + [self._text(number, name) for name in INTERFACES]
                 for number, step in enumerate(self.steps)]
+
+    def _text(self, step: int, interface: str) -> str:
+        if interface in self.absent:
+            return "refused"
+        return ("≠ " if self.differs(step, interface) else "") + str(self.rows[step].get(interface) or "")
 
     def __str__(self) -> str:
         from .terminal import plain_table
 
-        return plain_table(["", *self.interfaces], self.table())
+        return plain_table(["", *INTERFACES], self.table())
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(name)}</th>" for name in ["", *self.interfaces])
+        head = "".join(f"<th>{escape(name)}</th>" for name in ["", *INTERFACES])
         rows = []
-        for number, (title, *cells) in enumerate(self.table()):
-            marked = ["<td><b>{}</b></td>" if self.differs(number, name) else "<td>{}</td>" for name in self.interfaces]
-            rows.append(f"<tr><th>{escape(title)}</th>"
-                        + "".join(mark.format(escape(cell)) for mark, cell in zip(marked, cells)) + "</tr>")
+        for title, *cells in self.table():
+            marked = [f"<b>{escape(cell)}</b>" if cell.startswith("≠") else escape(cell) for cell in cells]
+            rows.append(f"<tr><th>{escape(title)}</th><td>{'</td><td>'.join(marked)}</td></tr>")
         return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
 
     # ---- saved, and compared ----

@@ -12,7 +12,6 @@ Examples:
 
 import argparse
 import json
-import sys
 from html import escape
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -20,6 +19,7 @@ from .kinds import KINDS
 from .page import page
 from .scenario import Cell, Result, Scenario
 from .terminal import print_table, progress
+from .try_ import tell_absent
 from .words import Mistake
 
 SITUATIONS = {
@@ -55,7 +55,8 @@ WORDS = {
     "RDHUP": "the other end of a socket will send no more", "ERR": "an error waits there",
     "more": "the request stays armed (the kernel's IORING_CQE_F_MORE)", "end": "this was its last answer",
     "-": "silence", "ended": "silence, because the request had ended before",
-    "EPERM": "the kernel refuses to watch such a file", "≠": "something else than poll(2) says, which is the state",
+    "EPERM": "the kernel refuses to watch such a file", "refused": "there is no io_uring on this machine",
+    "≠": "something else than poll(2) says, which is the state",
 }
 
 
@@ -89,10 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps([as_json(row) for row in rows]))
     else:
         show(rows)
-    absent = rows[0].result.absent
-    for name, why in absent.items():
-        print(f"not here: {name}: {why}", file=sys.stderr)
-    return 3 if absent else 0
+    tell_absent(rows[0].result)
+    return 3 if rows[0].result.absent else 0
 
 
 def plan(kinds: List[str]) -> Iterator[Tuple[str, str, str]]:
@@ -120,8 +119,12 @@ def make_row(kind: str, situation: str, steps: str) -> Row:
     return Row(kind, situation, result, cells)
 
 
-def _differs(row: Row, name: str) -> bool:
-    return str(row.cells[name]) != "ended" and row.cells[name].says() != row.cells["poll(2)"].says()
+def _text(row: Row, name: str) -> str:
+    cell = row.cells.get(name)
+    if not cell:
+        return "refused"
+    differs = str(cell) != "ended" and cell.says() != row.cells["poll(2)"].says()
+    return ("≠ " if differs else "") + str(cell)
 
 
 def as_json(row: Row) -> Dict[str, Any]:
@@ -136,9 +139,9 @@ def show(rows: List[Row]) -> None:
         if last not in (None, row.kind):
             lines.append([])
         lines.append([row.kind if row.kind != last else "", row.situation,
-                      *(("≠ " if _differs(row, name) else "") + str(cell) for name, cell in row.cells.items())])
+                      *(_text(row, name) for name in INTERFACES)])
         last = row.kind
-    print_table(["kind", "situation", *rows[0].cells], lines)
+    print_table(["kind", "situation", *INTERFACES], lines)
 
 
 # ---- the page ----
@@ -173,15 +176,14 @@ def _definitions(words: Dict[str, str]) -> str:
 
 
 def _table(rows: List[Row]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in ("situation", *rows[0].cells))
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("situation", *INTERFACES))
     body = []
     for row in rows:
         steps = escape(", ".join(map(str, row.result.steps)))
         cells = []
-        for name, cell in row.cells.items():
-            other = _differs(row, name)
-            style = "other" if other else "silent" if str(cell) in ("-", "ended") else ""
-            cells.append(f'<td data-of="{escape(name)}" class="{style}"><span>{"≠ " if other else ""}'
-                         f"{escape(str(cell))}</span></td>")
+        for name in INTERFACES:
+            text = _text(row, name)
+            style = "other" if text.startswith("≠") else "silent" if text in ("-", "ended", "refused") else ""
+            cells.append(f'<td data-of="{escape(name)}" class="{style}"><span>{escape(text)}</span></td>')
         body.append(f"<tr><th>{escape(row.situation)}<br><small>{steps}</small></th>{''.join(cells)}</tr>")
     return f'<table class="cells"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'

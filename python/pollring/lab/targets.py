@@ -21,6 +21,7 @@ from .words import Mistake, parse_seconds, seconds_text
 
 EXAMPLES = "-, fd:3, a path, tcp:localhost:80, listen:8080, unix:/run/socket, timer:0.5, signal:USR1, pid:1234"
 _STDIN = "-"
+PORTION = 1 << 20  # bytes that are read after one event
 
 
 class Taken(NamedTuple):
@@ -75,7 +76,7 @@ class Bytes(Target):
         return self.reader.read(size)
 
     def take(self, ended: bool) -> Taken:
-        most = 1 << 26 if ended else 1 << 20
+        most = 64 * PORTION if ended else PORTION
         try:
             count = linux.drain(self.read, most)
         except OSError as error:

@@ -94,6 +94,7 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str =
 
     table = Table(*head, title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
                   show_header=any(head))
+    table.columns[0].style = "bold"
     for row in rows:
         if row:
             table.add_row(*(Text(cell, "bold yellow" if cell.startswith("≠") else "") for cell in row))

@@ -76,11 +76,18 @@ def run(arguments: argparse.Namespace) -> int:
     return conclude(result, differences)
 
 
+def tell_absent(result: Result) -> None:
+    """On stderr: what could not be run here, and why."""
+    for why in sorted(set(result.absent.values())):
+        names = ", ".join(name for name in result.absent if result.absent[name] == why)
+        print(f"{names}: {why}", file=sys.stderr)
+
+
 def show(result: Result, arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(result.as_json()))
     else:
-        print_table(["", *result.interfaces], result.table())
+        print_table(["", *INTERFACES], result.table())
     draw(result.timeline(), arguments)
     if arguments.save:
         result.save(arguments.save)
@@ -88,8 +95,7 @@ def show(result: Result, arguments: argparse.Namespace) -> None:
 
 def conclude(result: Result, differences: Optional[List[str]]) -> int:
     """Tells on stderr what differs from the saved outcome and what could not be run; returns the exit status."""
-    for name, why in result.absent.items():
-        print(f"not here: {name}: {why}", file=sys.stderr)
+    tell_absent(result)
     for line in differences or ():
         print(f"differs: {line}", file=sys.stderr)
     if differences:
