@@ -1,12 +1,13 @@
 """Runs the command `pollring` as users do: in a pipe, in a terminal, without rich, where io_uring is refused."""
 
+import fcntl
 import os
 import pty
 import re
 import select
-import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -40,25 +41,24 @@ class Terminal:
 
     def __init__(self, *arguments, without=()):
         self.text = ""
-        self.pid, self.fd = pty.fork()
-        if not self.pid:
-            os.environ.update(TERM="xterm-256color", COLUMNS="100", LANG="C.UTF-8")
-            command = argv(*arguments, without=without)
-            os.execv(command[0], command)
+        self.fd, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            argv(*arguments, without=without), stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LANG": "C.UTF-8"})
+        os.close(slave)
 
     def type(self, text):
         os.write(self.fd, text.encode())
 
     def _read(self, deadline):
         """What came next; None at its end."""
-        if not select.select([self.fd], [], [], max(0, deadline - time.monotonic()))[0]:
-            os.kill(self.pid, signal.SIGKILL)
-            raise AssertionError(f"it takes too long, after {self.text!r}")
+        ready, _, _ = select.select([self.fd], [], [], max(0, deadline - time.monotonic()))
+        assert ready, f"it takes too long, after {self.text!r}"
         try:
-            data = os.read(self.fd, 65536)
-        except OSError:
+            return os.read(self.fd, 65536).decode(errors="replace")
+        except OSError:  # EIO: nobody has it open any more
             return None
-        return data.decode(errors="replace") or None
 
     def wait_for(self, pattern):
         """Until that was printed."""
@@ -73,10 +73,7 @@ class Terminal:
         deadline = time.monotonic() + SECONDS
         while (part := self._read(deadline)) is not None:
             self.text += part
-        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        self.pid = 0
-        os.close(self.fd)
-        return status
+        return self.process.wait(SECONDS)
 
     @property
     def plain(self):
@@ -87,7 +84,6 @@ class Terminal:
         return self
 
     def __exit__(self, *_):
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-            os.close(self.fd)
+        self.process.kill()
+        self.process.wait()
+        os.close(self.fd)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -177,8 +178,8 @@ def test_what_takes_long_shows_a_bar():
 
 def test_ctrl_c_in_a_terminal():
     with Terminal("try", "pipe", "arm in, sleep 50s", without=["rich"]) as terminal:
-        while "nanosleep" not in Path(f"/proc/{terminal.pid}/wchan").read_text():
-            pass
+        while not re.search("nanosleep|poll_schedule", Path(f"/proc/{terminal.process.pid}/wchan").read_text()):
+            time.sleep(0.001)
         terminal.type("\x03")
         assert terminal.finish() == 130
         assert "Traceback" not in terminal.text
