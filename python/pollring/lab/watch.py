@@ -35,6 +35,7 @@ Examples:
 import argparse
 import errno
 import json
+import os
 import time
 from typing import Any, Dict, List
 
@@ -201,7 +202,7 @@ class Watch:
             for target, (events, drained) in self.counts.items():
                 print(f"  {target.name:<{self.wide}}  {_plural(events)}, {drained} bytes drained")
         if self.draws:
-            draw(Timeline(f"watched on Linux, by {self.ring.backend}", list(self.lanes.values()), end=seconds),
+            draw(Timeline(f"Linux {os.uname().release}, by {self.ring.backend}", list(self.lanes.values()), end=seconds),
                  self.arguments)
 
 
