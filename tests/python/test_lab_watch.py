@@ -310,7 +310,7 @@ def blocking_files():
 def test_no_read_sleeps_and_no_flag_is_set():
     """Though the files block, and somebody else took the data in between."""
     for name, fd, other in blocking_files():
-        target = Bytes(name, fd, "", owner=object())
+        target = Bytes(name, fd, "")
         assert target.take(False).count == 0, name
         os.write(other, b"abc")
         while linux.unread(fd) < 3:

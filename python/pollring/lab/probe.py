@@ -12,6 +12,7 @@ Examples:
 import argparse
 import json
 import os
+import resource
 from typing import Any, Dict, List, Tuple
 
 import pollring
@@ -32,10 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def gather() -> Dict[str, Any]:
-    """What probe() tells, and the ring that one gets: its backend, set-up and limits. "backend" is None without any."""
+    """What probe() tells, and the ring that one gets: its backend (None without any), set-up and size; and limits: of
+    open files and of memory that may be locked in bytes, -1 for none."""
     found = pollring.probe()
     found["setups"] = list(found["setups"])
     found["backend"] = None
+    found["open_files"] = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    found["locked_memory"] = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
     try:
         with pollring.Ring() as ring:
             stats = ring.stats()
@@ -71,6 +75,9 @@ def lines(found: Dict[str, Any]) -> List[Tuple[str, str]]:
     if setup:
         rows.append(("a ring by default", f"{setup}, {entries} submissions, {cq_entries} completions; up to 32768 and "
                                           "65536"))
+    files, locked = rest.pop("open_files"), rest.pop("locked_memory")
+    rows.append(("limits", f"{files if files >= 0 else 'any number of'} open files; "
+                           f"{f'{locked} bytes of' if locked >= 0 else 'no limit of'} locked memory"))
     if "resize" in rest:
         rows.append(("completion queue", "can be resized" if rest.pop("resize") else "keeps its size"))
     sysctl = rest.pop("sysctl_disabled")

@@ -18,23 +18,23 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 from .kinds import KINDS
 from .page import page
 from .scenario import Cell, Result, Scenario
-from .terminal import print_table, progress
+from .terminal import console, print_table, progress
 from .try_ import tell_absent
 from .words import Mistake
 
 SITUATIONS = {
-    "ready when armed": "write, arm in",
+    "armed when ready": "write, arm in",
     "written": "arm in, write",
     "written twice": "arm in, write, write",
     "partly read": "arm in, write 3, read 1",
-    "read before anybody asks": "arm in, collect, write, read all, collect",
+    "read before asked": "arm in, collect, write, read all, collect",
     "peer half-closed": "arm in, shutdown",
     "peer gone": "arm in, close",
     "error": "arm in, reset",
 }
 #: Where a situation takes other steps, or makes no sense (None) though the steps are there.
 _OTHERWISE: Dict[Tuple[str, str], Optional[str]] = {
-    ("pipe-writer", "ready when armed"): "arm out",
+    ("pipe-writer", "armed when ready"): "arm out",
     ("pipe-writer", "error"): "arm out, close",
     ("pipe-writer", "peer gone"): None,  # the same
     ("pidfd", "written twice"): None,
@@ -133,15 +133,17 @@ def as_json(row: Row) -> Dict[str, Any]:
 
 
 def show(rows: List[Row]) -> None:
+    """In sections with headings on a terminal; elsewhere each line has its kind, for grep."""
+    if not console():
+        print_table(["kind", "situation", *INTERFACES],
+                    [[row.kind, row.situation, *(_text(row, name) for name in INTERFACES)] for row in rows])
+        return
     lines: List[List[str]] = []
-    last = None
-    for row in rows:
-        if last not in (None, row.kind):
-            lines.append([])
-        lines.append([row.kind if row.kind != last else "", row.situation,
-                      *(_text(row, name) for name in INTERFACES)])
-        last = row.kind
-    print_table(["kind", "situation", *INTERFACES], lines)
+    for number, row in enumerate(rows):
+        if not number or row.kind != rows[number - 1].kind:
+            lines += [[], [row.kind.upper(), *([""] * len(INTERFACES))]]
+        lines.append([row.situation, *(_text(row, name) for name in INTERFACES)])
+    print_table(["", *INTERFACES], lines[1:])
 
 
 # ---- the page ----

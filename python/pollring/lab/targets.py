@@ -12,7 +12,7 @@ import socket
 import stat
 import struct
 import subprocess
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple
 
 import pollring
 
@@ -20,7 +20,6 @@ from . import linux
 from .words import Mistake, parse_seconds, seconds_text
 
 EXAMPLES = "-, fd:3, a path, tcp:localhost:80, listen:8080, unix:/run/socket, timer:0.5, signal:USR1, pid:1234"
-_STDIN = "-"
 PORTION = 1 << 20  # bytes that are read after one event
 
 
@@ -33,17 +32,18 @@ class Taken(NamedTuple):
 
 
 class Target:
-    """A file to be watched. ``drains``: whether taking is allowed. ``until_hangup``: whether a hangup is its end;
-    ``once``: whether its first event is."""
+    """A file to be watched; *owner* is what close() closes, None where the file is somebody else's. ``drains``: whether
+    taking is allowed. ``until_hangup``: whether a hangup is its end; ``once``: whether its first event is."""
 
     drains = True
     until_hangup = True
     once = False
 
-    def __init__(self, name: str, fd: int, about: str) -> None:
+    def __init__(self, name: str, fd: int, about: str, owner: Any = None) -> None:
         self.name = name
         self.fd = fd
         self.about = about
+        self.owner = owner
 
     def take(self, ended: bool) -> Taken:
         """Called after an event, where it drains. *ended*: no other event will come, so all has to be taken."""
@@ -59,16 +59,14 @@ class Target:
         return []
 
     def close(self) -> None:
-        os.close(self.fd)
+        if self.owner:
+            self.owner.close()
 
 
 class Bytes(Target):
     """A file that is read."""
 
-    def __init__(self, name: str, fd: int, about: str, owner: object = None) -> None:
-        super().__init__(name, fd, about)
-        self.reader: Optional[linux.Reader] = None
-        self.owner = owner
+    reader: Optional[linux.Reader] = None
 
     def read(self, size: int) -> bytes:
         if self.reader is None:
@@ -86,17 +84,13 @@ class Bytes(Target):
     def close(self) -> None:
         if self.reader:
             self.reader.close()
-        if hasattr(self.owner, "close"):
-            self.owner.close()
-        elif self.fd > 2 and self.owner is None:
-            super().close()
+        super().close()
 
 
 class Listener(Target):
     def __init__(self, name: str, sock: socket.socket, about: str) -> None:
         sock.setblocking(False)
-        super().__init__(name, sock.fileno(), about)
-        self.sock = sock
+        super().__init__(name, sock.fileno(), about, sock)
         self.accepted: List[Target] = []
         self.count = 0
 
@@ -104,7 +98,7 @@ class Listener(Target):
         before = self.count
         try:
             while True:
-                sock, address = self.sock.accept()
+                sock, address = self.owner.accept()
                 self.count += 1
                 peer = f"from {address[0]}:{address[1]}" if isinstance(address, tuple) else "a connection"
                 self.accepted.append(Bytes(f"{self.name}#{self.count}", sock.fileno(), f"accepted {peer}", sock))
@@ -120,14 +114,14 @@ class Listener(Target):
     def close(self) -> None:
         for target in self.accepted:
             target.close()
-        self.sock.close()
+        super().close()
 
 
 class Structured(Bytes):
     """A file whose bytes are records, told in words."""
 
-    def __init__(self, name: str, fd: int, about: str, describe) -> None:
-        super().__init__(name, fd, about)
+    def __init__(self, name: str, fd: int, about: str, describe: Callable[[bytes], Iterable[str]]) -> None:
+        super().__init__(name, fd, about, _owner(fd))
         self.describe = describe
 
     def take(self, ended: bool) -> Taken:
@@ -138,8 +132,9 @@ class Structured(Bytes):
 class Process(Target):
     once = True
 
-    def __init__(self, name: str, pid: int, about: str, child: "Optional[subprocess.Popen]" = None) -> None:
-        super().__init__(name, os.pidfd_open(pid), about)
+    def __init__(self, name: str, pid: int, child: "Optional[subprocess.Popen[bytes]]" = None) -> None:
+        fd = os.pidfd_open(pid)
+        super().__init__(name, fd, f"process {pid}", _owner(fd))
         self.child = child
 
     def take(self, ended: bool) -> Taken:
@@ -161,6 +156,10 @@ class Process(Target):
                 self.child.wait()
 
 
+def _owner(fd: int) -> Any:
+    return open(fd, "rb", buffering=0)
+
+
 # ---- from words ----
 
 
@@ -169,7 +168,7 @@ def open_target(word: str, mask: int) -> Target:
     prefix, colon, rest = word.partition(":")
     maker = _PREFIXES.get(prefix) if colon else None
     try:
-        if word == _STDIN:
+        if word == "-":
             return _open_fd(word, 0, True)
         if maker:
             return maker(word, rest)
@@ -190,7 +189,7 @@ def open_command(command: List[str]) -> List[Target]:
     assert child.stdout and child.stderr
     return [Bytes("stdout", child.stdout.fileno(), f"a pipe from {name}", child.stdout),
             Bytes("stderr", child.stderr.fileno(), f"a pipe from {name}", child.stderr),
-            Process("end", child.pid, f"process {child.pid}", child)]
+            Process("end", child.pid, child)]
 
 
 def _number(text: str, word: str, most: int, example: str) -> int:
@@ -217,9 +216,7 @@ def _type_of(mode: int, fd: int) -> str:
 
 
 def _open_fd(word: str, fd: int, drains: bool) -> Target:
-    target = Bytes(word, fd, "", owner=_STDIN)
-    mode = os.fstat(fd).st_mode
-    target.about = f"fd {fd}, {_type_of(mode, fd)}"
+    target = Bytes(word, fd, f"fd {fd}, {_type_of(os.fstat(fd).st_mode, fd)}")
     target.drains = drains
     target.until_hangup = not os.isatty(fd)
     return target
@@ -237,8 +234,8 @@ def _open_path(word: str, mask: int) -> Target:
     if stat.S_ISSOCK(mode):
         return _unix(word, word)
     way = os.O_RDWR if mask & pollring.POLLOUT and not stat.S_ISFIFO(mode) else os.O_RDONLY
-    target = Bytes(word, os.open(word, way | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "")
-    target.about = "a FIFO" if stat.S_ISFIFO(mode) else _type_of(mode, target.fd)
+    fd = os.open(word, way | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    target = Bytes(word, fd, "a FIFO" if stat.S_ISFIFO(mode) else _type_of(mode, fd), _owner(fd))
     target.drains = target.until_hangup = False
     return target
 
@@ -301,7 +298,7 @@ def _signal(word: str, rest: str) -> Target:
 def _pid(word: str, rest: str) -> Target:
     pid = _number(rest, word, 1 << 22, "pid:1234")
     try:
-        return Process(word, pid, f"process {pid}")
+        return Process(word, pid)
     except ProcessLookupError:
         raise Mistake(f"{word!r}: no such process", "pid:$$") from None
 

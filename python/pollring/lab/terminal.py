@@ -86,14 +86,16 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str =
     if not screen:
         if title:
             print(title)
-        print(plain_table(head, (row or [""] * len(head) for row in rows)))
+        print(plain_table(head, filter(None, rows)))
         return
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(*head, title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
-                  show_header=any(head))
+                  show_header=any(head), padding=(0, 1, 0, 0))
+    for column in table.columns:
+        column.overflow = "fold"
     table.columns[0].style = "bold"
     for row in rows:
         if row:

@@ -202,8 +202,8 @@ class Watch:
             for target, (events, drained) in self.counts.items():
                 print(f"  {target.name:<{self.wide}}  {_plural(events)}, {drained} bytes drained")
         if self.draws:
-            draw(Timeline(f"Linux {os.uname().release}, by {self.ring.backend}", list(self.lanes.values()), end=seconds),
-                 self.arguments)
+            title = f"Linux {os.uname().release}, by {self.ring.backend}"
+            draw(Timeline(title, list(self.lanes.values()), end=seconds), self.arguments)
 
 
 def _plural(events: int) -> str:
