@@ -110,6 +110,15 @@ def test_drain_and_no_drain_decide_for_all(option, read, left):
         assert file.read() == left
 
 
+def test_nothing_is_read_for_being_writable():
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        peer.send(b"precious")
+        _, (event,), _ = watch(f"fd:{ours.fileno()}", "--drain", "-e", "out", "--for", "0.1", pass_fds=[ours.fileno()])
+        assert event["events"] == ["OUT"] and event["drained"] is None
+        assert ours.recv(100) == b"precious"
+
+
 def test_it_leaves_the_flags_of_its_input_alone():
     """O_NONBLOCK belongs to the open file, which the shell has too."""
     r, w = os.pipe()
@@ -311,11 +320,11 @@ def test_no_read_sleeps_and_no_flag_is_set():
     """Though the files block, and somebody else took the data in between."""
     for name, fd, other in blocking_files():
         target = Bytes(name, fd, "")
-        assert target.take(False).count == 0, name
+        assert target.take(False).drained == 0, name
         os.write(other, b"abc")
         while linux.unread(fd) < 3:
             time.sleep(0.001)
-        assert target.take(False).count == 3 and target.take(True).count == 0, name
+        assert target.take(False).drained == 3 and target.take(True).drained == 0, name
         assert os.get_blocking(fd)
         target.close()
         os.close(fd)

@@ -117,7 +117,7 @@ class Reader:
         mode = os.fstat(fd)
         if stat.S_ISSOCK(mode.st_mode):
             self.read = self._receive
-        elif fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK:
+        elif stat.S_ISREG(mode.st_mode) or fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK:
             self.read = self._read_simply
         elif os.isatty(fd) and mode.st_rdev != _PTMX:  # opening that would make another pty
             try:

@@ -195,7 +195,8 @@ class Result:
         lines = []
         for number, (step, row, before) in enumerate(zip(self.steps, self.rows, saved["outcome"]), 1):
             for name in (name for name in self.interfaces if name in before):
-                now = row[name].as_json() if row.get(name) else None
+                cell = row.get(name)
+                now = cell.as_json() if cell else None
                 if now != before[name]:
                     lines.append(f"step {number}, {step}: {name} said {_cell_text(before[name])}, "
                                  f"now {_cell_text(now)}")

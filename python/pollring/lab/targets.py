@@ -26,7 +26,7 @@ PORTION = 1 << 20  # bytes that are read after one event
 class Taken(NamedTuple):
     """What was taken after an event: how many bytes (None: not bytes, or left alone), in words, whether it is all."""
 
-    count: Optional[int]
+    drained: Optional[int]
     note: str = ""
     all: bool = True
 
@@ -76,10 +76,10 @@ class Bytes(Target):
     def take(self, ended: bool) -> Taken:
         most = 64 * PORTION if ended else PORTION
         try:
-            count = linux.drain(self.read, most)
+            drained = linux.drain(self.read, most)
         except OSError as error:
             return Taken(0, error.strerror or str(error))
-        return Taken(count, "and there is more" if count == most else "", count < most)
+        return Taken(drained, "and there is more" if drained == most else "", drained < most)
 
     def close(self) -> None:
         if self.reader:

@@ -48,6 +48,9 @@ from .try_ import add_picture_arguments, draw
 from .words import Mistake, events_text, parse_mask, parse_seconds, seconds_text
 
 
+_READABLE = pollring.POLLIN | pollring.POLLRDNORM | pollring.POLLRDHUP | pollring.POLLHUP | pollring.POLLERR
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = ("pollring watch [-h] [-e MASK] [--once] [--for SECONDS] [--count N] [--drain | --no-drain]\n"
                     "                      [--json] [--timeline] [--svg FILE] [--html FILE]\n"
@@ -148,7 +151,7 @@ class Watch:
 
     def event(self, poll: pollring.Poll, events: pollring.Events) -> None:
         target, at = poll.data, self.now()
-        if events < 0:
+        if events < 0 or not events & _READABLE:
             taken = Taken(None)
         elif target.drains:
             taken = target.take(not events.more)
@@ -169,13 +172,13 @@ class Watch:
         bits = events_text(events)
         counts = self.counts[target]
         counts[0] += 1
-        counts[1] += taken.count or 0
+        counts[1] += taken.drained or 0
         self.mark(target, "end" if end else "event", bits, at)
         if self.arguments.json:
             self.tell_json(type="event", time=at, target=target.name, events=bits.split("|"), mask=int(events),
-                           more=events.more, end=end, drained=taken.count, note=taken.note)
+                           more=events.more, end=end, drained=taken.drained, note=taken.note)
             return
-        words = [f"{taken.count} bytes"] if taken.count is not None else []
+        words = [f"{taken.drained} bytes"] if taken.drained is not None else []
         words += [taken.note] if taken.note else []
         more = "more" if events.more else f"end: {end}"
         self.lines.line(f"{at:11.6f}  {target.name:<{self.wide}}  {bits:<8}  {more:<4}  {', '.join(words)}".rstrip(),
