@@ -71,6 +71,13 @@ def test_the_axis_has_round_figures_and_units(end, first, last):
     assert (ticks[0], ticks[-1]) == (first, last) and 3 <= len(ticks) <= 7
 
 
+def test_a_long_name_is_cut_at_its_beginning():
+    timeline = make(("/very" * 30 + "/end", [(0.0, "arm", "")]))
+    assert timeline.text(80).splitlines()[1].startswith("…") and "/very/end  ├──" in timeline.text(80)
+    assert max(map(len, timeline.text(80).splitlines())) <= 80
+    assert float(ElementTree.fromstring(timeline.svg()).get("width")) < 1100
+
+
 def test_nothing_at_all_can_be_drawn():
     for timeline in (make(), make(("x", []))):
         assert timeline.text(80) and ElementTree.fromstring(timeline.svg()) is not None and timeline.html()

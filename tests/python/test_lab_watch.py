@@ -12,6 +12,7 @@ import sys
 import termios
 import time
 import tty
+from xml.etree import ElementTree
 
 import pytest
 
@@ -185,6 +186,18 @@ def test_a_folder_and_a_regular_file_are_watched_by_inotify(tmp_path):
         notes = []
         while {"modified file", "modified"} - set(notes):  # the folder names it, the file itself has no name
             notes += following()["note"].split(", ")
+
+
+def test_names_of_files_are_no_commands_to_the_terminal(tmp_path):
+    path = os.fsencode(tmp_path) + b"/\x1b[31m\xff\n"
+    os.mkdir(path)
+    with watching(path) as (_, following):
+        assert following()["target"] == os.fsdecode(path)
+    svg = tmp_path / "a.svg"
+    done = run("watch", path, "--for", "0", "--svg", str(svg))
+    assert done.returncode == 0 and done.stderr == ""
+    assert "\x1b" not in done.stdout and done.stdout.count("/\\x1b[31m\\udcff\\n") == 2
+    ElementTree.fromstring(svg.read_text())
 
 
 def test_signals_are_named_with_their_sender():

@@ -7,9 +7,10 @@ import sys
 import textwrap
 from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence, Tuple
 
+from .words import printable
 
 #: For a terminal or file that isn't in Unicode.
-ASCII = str.maketrans("─├●■┴×µ≠█", "-|o#+xu!#")
+ASCII = str.maketrans("─├●■┴×µ≠█…", "-|o#+xu!#~")
 
 
 def _to_ascii(error: UnicodeError) -> Tuple[str, int]:
@@ -59,6 +60,7 @@ class Lines:
             self.live.__exit__(*exception)
 
     def line(self, text: str, style: str = "") -> None:
+        text = printable(text)
         if self.screen:
             from rich.text import Text
 

@@ -8,7 +8,7 @@ import math
 from html import escape
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
-from .words import seconds_text
+from .words import printable, seconds_text
 
 
 class Mark(NamedTuple):
@@ -22,7 +22,7 @@ class Mark(NamedTuple):
 
 class Lane:
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name = printable(name)
         self.marks: List[Mark] = []
 
     def armed(self, end: float) -> List[Tuple[float, float]]:
@@ -79,6 +79,11 @@ def _labels(merged: Sequence[Tuple[float, Mark, int]], size: float, rows: int, r
     return labels
 
 
+def _short(name: str, most: int) -> str:
+    """The end of a name, where paths differ."""
+    return name if len(name) <= most else "…" + name[1 - most:]
+
+
 def _counted(label: str, count: int) -> str:
     return f"{label} ×{count}" if label and count > 1 else label
 
@@ -103,7 +108,7 @@ class Timeline:
 
     def text(self, width: int = 80) -> str:
         """For a terminal of *width* characters."""
-        gutter = min(24, max([len(lane.name) for lane in self.lanes] or [0])) + 2
+        gutter = max([len(_short(lane.name, 24)) for lane in self.lanes] or [0]) + 2
         room = max(20, width - gutter - 1)
 
         def place(at: float) -> int:
@@ -119,7 +124,7 @@ class Timeline:
                 row[int(x)] = SIGNS[mark.what]
             labels = _labels(merged, 1, ROWS, room)
             left_out += sum(label.row is None and bool(label.text) for label in labels)
-            lines.append(lane.name[:gutter - 2].ljust(gutter) + "".join(row).rstrip())
+            lines.append(_short(lane.name, 24).ljust(gutter) + "".join(row).rstrip())
             lines += _label_lines(labels, gutter, room)
         axis = ["─"] * room
         for at, _ in self.ticks:
@@ -138,7 +143,7 @@ class Timeline:
 
     def svg(self, heading: bool = True) -> str:
         """A picture of its own, or to be put into a page: black on white, no fonts or files from elsewhere."""
-        gutter = 20 + CHARACTER * max([len(lane.name) for lane in self.lanes] or [0])
+        gutter = 20 + CHARACTER * max([len(_short(lane.name, 40)) for lane in self.lanes] or [0])
         room = max(640.0, 120.0 * len(self.ticks)) if self.columns else 720.0
 
         def place(at: float) -> float:
@@ -148,7 +153,8 @@ class Timeline:
         for lane in self.lanes:
             merged = _merge(lane.marks, place, 7)
             labels = _labels(merged, CHARACTER, ROWS, room)
-            body.append(f'<text x="10" y="{y + 4:.0f}" font-weight="bold">{escape(lane.name)}</text>')
+            body.append(f'<text x="10" y="{y + 4:.0f}" font-weight="bold">{escape(_short(lane.name, 40))}'
+                        "</text>")
             for start, end in lane.armed(self.end):
                 body.append(f'<line x1="{gutter + place(start):.1f}" x2="{gutter + place(end):.1f}" y1="{y:.1f}" '
                             f'y2="{y:.1f}" stroke="#111" stroke-width="2"/>')

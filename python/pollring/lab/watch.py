@@ -45,7 +45,7 @@ from .targets import EXAMPLES, Taken, Target, open_command, open_target
 from .terminal import Lines
 from .timeline import Lane, Mark, Timeline
 from .try_ import add_picture_arguments, draw
-from .words import Mistake, events_text, parse_mask, parse_seconds, seconds_text
+from .words import Mistake, events_text, parse_mask, parse_seconds, printable, seconds_text
 
 
 _READABLE = pollring.POLLIN | pollring.POLLRDNORM | pollring.POLLRDHUP | pollring.POLLHUP | pollring.POLLERR
@@ -203,7 +203,7 @@ class Watch:
         else:
             print(f"\n{_plural(total)} in {seconds_text(seconds)}, by {self.ring.backend}")
             for target, (events, drained) in self.counts.items():
-                print(f"  {target.name:<{self.wide}}  {_plural(events)}, {drained} bytes drained")
+                print(f"  {printable(target.name):<{self.wide}}  {_plural(events)}, {drained} bytes drained")
         if self.draws:
             title = f"Linux {os.uname().release}, by {self.ring.backend}"
             draw(Timeline(title, list(self.lanes.values()), end=seconds), self.arguments)

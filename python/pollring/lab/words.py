@@ -45,6 +45,11 @@ def errno_name(error: OSError) -> str:
     return errno.errorcode.get(error.errno or 0, str(error))
 
 
+def printable(text: str) -> str:
+    """Names of files can hold anything: what a terminal or XML would take for more than text is spelt out."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def parse_seconds(text: str) -> float:
     """"10ms", "1.5s", "200us" or "3" to seconds."""
     match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*(us|ms|s|)", text.strip())
