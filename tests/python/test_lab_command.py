@@ -228,8 +228,8 @@ def test_a_file_that_can_t_be_written_is_told_before_anything_is_run(arguments, 
 def test_output_that_nobody_takes():
     r, w = os.pipe()
     os.close(r)
-    for stdout, said in ((w, ""), (os.open("/dev/full", os.O_WRONLY), "pollring table: No space left on device\n")):
-        done = subprocess.run(argv("table", "null"), stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=SECONDS,
+    for stdout, said in ((w, ""), (os.open("/dev/full", os.O_WRONLY), "pollring probe: No space left on device\n")):
+        done = subprocess.run(argv("probe"), stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=SECONDS,
                               env={**os.environ, "PYTHONUNBUFFERED": ""})
         os.close(stdout)
         assert done.returncode == 1 and done.stderr == said

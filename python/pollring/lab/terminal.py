@@ -40,7 +40,7 @@ def width() -> int:
 
 
 class Lines:
-    """Lines as they come, and below them on a terminal (``live``) a status that is overwritten."""
+    """Lines as they come, and below them on a terminal a status that is overwritten."""
 
     def __init__(self) -> None:
         self.screen = console()

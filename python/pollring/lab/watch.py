@@ -48,6 +48,8 @@ from .try_ import add_picture_arguments, draw
 from .words import Mistake, events_text, parse_mask, parse_seconds, printable, seconds_text
 
 
+#: Seconds after which the status is brought up to date, and a Ctrl-C that came just before a wait is seen.
+LOOK = 0.25
 _READABLE = pollring.POLLIN | pollring.POLLRDNORM | pollring.POLLRDHUP | pollring.POLLHUP | pollring.POLLERR
 
 
@@ -137,11 +139,9 @@ class Watch:
         """Until all polls have ended, the time is over, or so many events came."""
         seen = 0
         while self.ring.active and (count is None or seen < count):
-            left = None if seconds is None else max(0.0, seconds - self.now())
-            if self.lines.live:
-                self.lines.status(f"{seconds_text(round(self.now(), 1))}, {_plural(seen)}, {self.ring.active} armed; "
-                                  "Ctrl-C ends it")
-                left = 0.25 if left is None else min(left, 0.25)
+            left = LOOK if seconds is None else max(0.0, min(LOOK, seconds - self.now()))
+            self.lines.status(f"{seconds_text(round(self.now(), 1))}, {_plural(seen)}, {self.ring.active} armed; "
+                              "Ctrl-C ends it")
             for poll, events in self.ring.wait(left, 0 if count is None else count - seen):
                 if events != -errno.ECANCELED:
                     seen += 1
