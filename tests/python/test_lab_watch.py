@@ -158,6 +158,10 @@ def test_a_listener_watches_what_it_accepted():
             client.send(b"abc")
             event = following()
             assert event["target"] == "listen:0#1" and event["drained"] == 3
+            client.shutdown(socket.SHUT_WR)
+            assert following()["end"] == "hangup"
+            client.settimeout(SECONDS)
+            assert client.recv(1) == b""  # it was closed, though the watching goes on
 
 
 @pytest.mark.parametrize("prefix", ["unix:", ""])

@@ -33,11 +33,13 @@ class Taken(NamedTuple):
 
 class Target:
     """A file to be watched; *owner* is what close() closes, None where the file is somebody else's. ``drains``: whether
-    taking is allowed. ``until_hangup``: whether a hangup is its end; ``once``: whether its first event is."""
+    taking is allowed. ``until_hangup``: whether a hangup is its end; ``once``: whether its first event is. ``passing``:
+    one of many, to be closed at its end."""
 
     drains = True
     until_hangup = True
     once = False
+    passing = False
 
     def __init__(self, name: str, fd: int, about: str, owner: Any = None) -> None:
         self.name = name
@@ -101,7 +103,9 @@ class Listener(Target):
                 sock, address = self.owner.accept()
                 self.count += 1
                 peer = f"from {address[0]}:{address[1]}" if isinstance(address, tuple) else "a connection"
-                self.accepted.append(Bytes(f"{self.name}#{self.count}", sock.fileno(), f"accepted {peer}", sock))
+                target = Bytes(f"{self.name}#{self.count}", sock.fileno(), f"accepted {peer}", sock)
+                target.passing = True
+                self.accepted.append(target)
         except BlockingIOError:
             return Taken(None, f"{self.count - before} accepted")
         except OSError as error:

@@ -164,6 +164,9 @@ class Watch:
         for fresh in target.more_targets():
             self.targets.append(fresh)
             self.add(fresh)
+        if end and target.passing:
+            self.targets.remove(target)
+            target.close()
         if target.once and events.more:
             poll.remove()
             self.mark(target, "end", "")
