@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 import pollring
-from command import SECONDS, Terminal, argv, run
+from command import REFUSE, SECONDS, Terminal, argv, run
 from pollring.lab.cli import main, make_parser
 from pollring.lab.interfaces import INTERFACES
 from pollring.lab.kinds import KINDS
@@ -144,9 +144,8 @@ def test_bench_measures_both(tmp_path):
 
 
 def test_bench_leaves_out_what_needs_too_many_files():
-    code = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400)); from pollring.lab.cli import main; "
-    done = subprocess.run([sys.executable, "-c", code + "main(['bench', '--for', '20ms'])"], stdout=subprocess.PIPE, text=True,
-                          timeout=SECONDS)
+    done = subprocess.run([sys.executable, REFUSE, "--fds", "400", *argv("bench", "--for", "20ms")],
+                          stdout=subprocess.PIPE, text=True, timeout=SECONDS)
     assert "█" in done.stdout and "more than 400 files are left out" in done.stdout
 
 

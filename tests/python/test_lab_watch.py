@@ -288,6 +288,12 @@ def test_ctrl_c_ends_it_with_the_summary():
         assert following()["type"] == "summary" and process.wait(SECONDS) == 0
 
 
+def test_json_is_json_in_a_terminal_too():
+    with Terminal("watch", "--json", "timer:1ms", "--count", "2") as terminal:
+        assert terminal.finish() == 0
+    assert [json.loads(line)["type"] for line in terminal.text.splitlines()] == ["target", "event", "event", "summary"]
+
+
 @pytest.mark.parametrize("rich", [True, False])
 def test_in_a_terminal(rich):
     """Lines as they are typed, Ctrl-D, and Ctrl-C from the keyboard."""
@@ -363,6 +369,7 @@ def test_no_read_sleeps_and_no_flag_is_set():
     (["-", "--for", "long"], "'long' is no duration", "10ms"),
     (["-", "--count", "0"], "--count needs a number", "--count 10"),
     (["-", "--drain", "--no-drain"], "not allowed with", "pollring watch"),
+    (["-", "--json", "--timeline"], "not allowed with", "pollring watch"),
     (["-", "--svg"], "expected one argument", "pollring watch"),
     (["-", "--frob"], "what is '--frob'", "pollring watch"),
 ])

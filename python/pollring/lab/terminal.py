@@ -42,8 +42,8 @@ def width() -> int:
 class Lines:
     """Lines as they come, and below them on a terminal a status that is overwritten."""
 
-    def __init__(self) -> None:
-        self.screen = console()
+    def __init__(self, plain: bool) -> None:
+        self.screen = None if plain else console()
         self.live: Optional[Any] = None
 
     def __enter__(self) -> "Lines":

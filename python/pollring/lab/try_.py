@@ -26,6 +26,7 @@ from .interfaces import INTERFACES
 from .kinds import KINDS
 from .scenario import EXAMPLE, VERBS, Result, Scenario, load
 from .terminal import columns, print_table, print_timeline, progress
+from .timeline import Timeline
 from .words import Mistake
 
 
@@ -36,19 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                     *steps])
     parser.add_argument("kind", metavar="KIND", help="a kind of file, or a saved scenario")
     parser.add_argument("steps", metavar="STEPS", nargs="?", help="what to do, in order")
-    parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
     parser.add_argument("--save", metavar="FILE", help="save steps and outcome, to be run again")
-    add_picture_arguments(parser)
+    add_output_arguments(parser, "print the outcome as one JSON object")
 
 
-def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--timeline", action="store_true", help="draw a timeline, as text")
+def add_output_arguments(parser: argparse.ArgumentParser, json_help: str) -> None:
+    text = parser.add_mutually_exclusive_group()
+    text.add_argument("--json", action="store_true", help=json_help)
+    text.add_argument("--timeline", action="store_true", help="draw a timeline, as text")
     parser.add_argument("--svg", metavar="FILE", help="draw the timeline into a picture")
     parser.add_argument("--html", metavar="FILE", help="draw the timeline into a page that stands alone")
 
 
-def draw(timeline, arguments: argparse.Namespace) -> None:
-    """What add_picture_arguments() offers."""
+def draw(timeline: Timeline, arguments: argparse.Namespace) -> None:
+    """The pictures that add_output_arguments() offers."""
     if arguments.timeline:
         print_timeline(timeline)
     for path, text in ((arguments.svg, timeline.svg), (arguments.html, timeline.html)):

@@ -37,16 +37,15 @@ import errno
 import json
 import os
 import time
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import pollring
 
 from .targets import EXAMPLES, Taken, Target, open_command, open_target
 from .terminal import Lines
 from .timeline import Lane, Mark, Timeline
-from .try_ import add_picture_arguments, draw
+from .try_ import add_output_arguments, draw
 from .words import Mistake, events_text, parse_mask, parse_seconds, printable, seconds_text
-
 
 #: Seconds after which the status is brought up to date, and a Ctrl-C that came just before a wait is seen.
 LOOK = 0.25
@@ -55,7 +54,7 @@ _READABLE = pollring.POLLIN | pollring.POLLRDNORM | pollring.POLLRDHUP | pollrin
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = ("pollring watch [-h] [-e MASK] [--once] [--for SECONDS] [--count N] [--drain | --no-drain]\n"
-                    "                      [--json] [--timeline] [--svg FILE] [--html FILE]\n"
+                    "                      [--json | --timeline] [--svg FILE] [--html FILE]\n"
                     "                      TARGET... [-- COMMAND...]")
     parser.set_defaults(command=[])
     parser.add_argument("targets", metavar="TARGET", nargs="*", help="what to watch; see above")
@@ -67,8 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     drain = parser.add_mutually_exclusive_group()
     drain.add_argument("--drain", action="store_true", default=None, help="read after events, whatever it is")
     drain.add_argument("--no-drain", action="store_false", dest="drain", help="read nothing")
-    parser.add_argument("--json", action="store_true", help="print a JSON object a line")
-    add_picture_arguments(parser)
+    add_output_arguments(parser, "print a JSON object a line")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -91,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
                 for target in targets:
                     target.drains = arguments.drain
             watch = Watch(ring, mask, arguments, targets)
-            with Lines() as watch.lines:
+            with Lines(plain=arguments.json) as watch.lines:
                 try:
                     for target in list(targets):
                         watch.add(target)
@@ -135,7 +133,7 @@ class Watch:
             reads = "" if target.drains else "; not drained"
             self.lines.line(f"{'':>11}  {target.name:<{self.wide}}  {target.about}{reads}", "dim")
 
-    def loop(self, seconds: Any, count: Any) -> None:
+    def loop(self, seconds: Optional[float], count: Optional[int]) -> None:
         """Until all polls have ended, the time is over, or so many events came."""
         seen = 0
         while self.ring.active and (count is None or seen < count):
@@ -171,7 +169,7 @@ class Watch:
             poll.remove()
             self.mark(target, "end", "")
 
-    def tell(self, target: Target, at: float, events: pollring.Events, end: Any, taken: Taken) -> None:
+    def tell(self, target: Target, at: float, events: pollring.Events, end: Optional[str], taken: Taken) -> None:
         bits = events_text(events)
         counts = self.counts[target]
         counts[0] += 1
@@ -187,7 +185,7 @@ class Watch:
         self.lines.line(f"{at:11.6f}  {target.name:<{self.wide}}  {bits:<8}  {more:<4}  {', '.join(words)}".rstrip(),
                         "" if events.more else "bold")
 
-    def mark(self, target: Target, what: str, label: str, at: Any = None) -> None:
+    def mark(self, target: Target, what: str, label: str, at: Optional[float] = None) -> None:
         if self.draws:
             lane = self.lanes.setdefault(target, Lane(target.name))
             lane.marks.append(Mark(self.now() if at is None else at, what, label))
