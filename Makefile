@@ -36,6 +36,7 @@ objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/*.c))
 programs = $(patsubst $(1)/%.c,$(BUILD)/$(2)/%,$(wildcard $(1)/*.c))
 
 TESTS    := $(call programs,tests/c,tests)
+RULES    := $(BUILD)/lab/pollring-rules
 EXAMPLES := $(call programs,examples/c,examples)
 BENCHES  := $(call programs,bench,bench)
 SOAK     := $(BUILD)/soak/soak
@@ -107,6 +108,14 @@ wrapped := malloc calloc realloc aligned_alloc mmap eventfd epoll_create1 epoll_
 	io_uring_queue_init_params io_uring_register io_uring_enter2 sigtimedwait syscall
 $(BUILD)/tests/test_fault: LDFLAGS += $(wrapped:%=-Wl,--wrap=%)
 
+# It needs liburing and libc alone. LDFLAGS=-static makes it a program that runs anywhere.
+$(RULES): $(filter-out %/python.o,$(call objects,lab))
+	$(LINK) -o $@ $^ $(URING_LIBS)
+
+.PHONY: rules
+rules: $(RULES)    ## Tries the kernel's rules; TEST_FILTER= chooses, such as '*overflow*'
+	@$(RULES)
+
 $(EXAMPLES): $(BUILD)/examples/%: $(BUILD)/examples/c/%.o $(BUILD)/libpollring.a
 $(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libpollring.a
 $(SOAK): $(BUILD)/tests/soak/soak.o $(BUILD)/libpollring.a
@@ -119,15 +128,15 @@ $(BUILD)/tests/lua/process.so: tests/lua/process.c
 	@mkdir -p $(@D)
 	$(COMPILE) $(LUA_CFLAGS) $(WARNINGS) -shared -o $@ $<
 
-c-programs: $(TESTS)
+c-programs: $(TESTS) $(RULES)
 
-test-programs: all $(TESTS) $(BUILD)/tests/lua/process.so instrumented $(EXAMPLES) $(SOAK)    ## Builds all that the tests need
+test-programs: all c-programs $(BUILD)/tests/lua/process.so instrumented $(EXAMPLES) $(SOAK)    ## Builds all that the tests need
 
 RUN_TESTS = LUA="$(LUA)" $(PYTHON) tests/run.py
 
 test: test-programs    ## Runs all tests, some seconds of soak
 	$(RUN_TESTS)
-test-c: $(TESTS)    ## C tests (cmocka), as they are and with a signal each millisecond
+test-c: c-programs    ## C tests (cmocka), as they are and with a signal each millisecond
 	$(RUN_TESTS) c signals-c
 test-python: python    ## Python tests (pytest), likewise
 	$(RUN_TESTS) python signals-python
@@ -186,7 +195,7 @@ bench: $(BENCHES) python lua    ## Runs the benchmarks; needs luv (lua-luv) for 
 # ---- what tools say of the source ----
 
 .PHONY: lint warnings analyze
-C_FILES := $(wildcard core/*.[ch] bindings/*/*.[ch] tests/*/*.[ch] examples/c/*.[ch] bench/*.[ch])
+C_FILES := $(wildcard core/*.[ch] bindings/*/*.[ch] lab/*.[ch] tests/*/*.[ch] examples/c/*.[ch] bench/*.[ch])
 PYTHON_CFLAGS = -I$(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
 COMPILE_ANY = $(COMPILE) $(LUA_CFLAGS) $(PYTHON_CFLAGS)
 

@@ -1,4 +1,5 @@
-"""Builds the extension module pollring._pollring, with the C core inside; all that is text is in pyproject.toml."""
+"""Builds the extension modules: pollring._pollring with the C core inside, and pollring._rules, the kernel's rules
+(lab/). All that is text is in pyproject.toml."""
 
 import os
 import re
@@ -37,16 +38,25 @@ class BuildExt(build_ext):
         return [wrapper if source == interface else source for source in sources]
 
 
+# A module exports its init function alone, none of the core's and liburing's.
+FLAGS = dict(extra_compile_args=["-std=gnu11", "-fvisibility=hidden"], extra_link_args=["-Wl,--exclude-libs,ALL"])
+
 setup(
     version=re.search('POLLRING_VERSION "(.*)"', Path("core/pollring.h").read_text()).group(1),
     cmdclass={"build_ext": BuildExt},
-    ext_modules=[Extension(
-        "pollring._pollring",
-        sources=["bindings/python/pollring.i", *sorted(glob("bindings/python/*.c") + glob("core/*.c"))],
-        depends=["bindings/pollring.i", *glob("bindings/python/*.h"), *glob("core/*.h"), "setup.py"],
-        include_dirs=["core", "bindings/python"],
-        # The module exports its init function alone, none of the core's and liburing's.
-        extra_compile_args=["-std=gnu11", "-fvisibility=hidden"],
-        extra_link_args=["-Wl,--exclude-libs,ALL"],
-    )],
+    ext_modules=[
+        Extension(
+            "pollring._pollring",
+            sources=["bindings/python/pollring.i", *sorted(glob("bindings/python/*.c") + glob("core/*.c"))],
+            depends=["bindings/pollring.i", *glob("bindings/python/*.h"), *glob("core/*.h"), "setup.py"],
+            include_dirs=["core", "bindings/python"],
+            **FLAGS,
+        ),
+        Extension(
+            "pollring._rules",
+            sources=sorted(set(glob("lab/*.c")) - {"lab/main.c"}),
+            depends=[*glob("lab/*.h"), "setup.py"],
+            **FLAGS,
+        ),
+    ],
 )

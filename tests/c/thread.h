@@ -1,5 +1,5 @@
 /*
- * Threads for the C tests, those of the kernel and those of the core. Knows cmocka and neither of the two.
+ * Threads for the C tests. Knows cmocka, and nothing of what is tested.
  */
 #ifndef TESTS_THREAD_H
 #define TESTS_THREAD_H
