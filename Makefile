@@ -108,8 +108,11 @@ wrapped := malloc calloc realloc aligned_alloc mmap eventfd epoll_create1 epoll_
 	io_uring_queue_init_params io_uring_register io_uring_enter2 sigtimedwait syscall
 $(BUILD)/tests/test_fault: LDFLAGS += $(wrapped:%=-Wl,--wrap=%)
 
+LAB_OBJECTS := $(filter-out %/main.o %/python.o,$(call objects,lab))
+$(BUILD)/tests/test_rules: $(LAB_OBJECTS)
+
 # It needs liburing and libc alone. LDFLAGS=-static makes it a program that runs anywhere.
-$(RULES): $(filter-out %/python.o,$(call objects,lab))
+$(RULES): $(BUILD)/lab/main.o $(LAB_OBJECTS)
 	$(LINK) -o $@ $^ $(URING_LIBS)
 
 .PHONY: rules
