@@ -279,6 +279,16 @@ void expect_removed(struct io_uring *ring) {
     expect_both(ring, (struct completion){REMOVE, 0, false}, (struct completion){POLL, -ECANCELED, false});
 }
 
+void require_overflow_to_end_polls(void) {
+    struct completion got[3];
+    struct io_uring *ring = open_sized_ring(2, 2);
+    for (int i = 0; i < 3; i++)
+        arm_multishot(ring, make_ready_eventfd(), POLLIN, POLL);
+    expect_number("polls that overflow", 3, collect(ring, got, COUNT_OF(got)));
+    if (got[2].more)
+        skip_because("overflow ends no poll here");
+}
+
 /* ---- threads and children ---- */
 
 void require_threads_during_an_enter(void) {

@@ -113,6 +113,9 @@ void expect_removed(struct io_uring *ring);
 /* One that was taken before. */
 void expect_completion(struct completion expected, struct completion seen);
 
+/* For a rule about the polls that a full queue ended. The first kernels with multishot polls let them go on. */
+void require_overflow_to_end_polls(void);
+
 /* ---- threads and children: they return a number, which the rule expects ---- */
 
 /* For a rule whose owner waits in the ring until another thread does something. */

@@ -161,7 +161,7 @@ static void pri_is_reported_with_every_in_of_a_socket_armed_with_it(void) {
     for (int i = 0; i < 2; i++) {
         write_some(ends[1]);
         expect_event(ring, POLL, POLLIN | POLLPRI);
-        expect_mask("poll(2)", POLLIN, state_of(ends[0], POLLIN | POLLPRI, 0));
+        expect_mask("poll(2)", POLLIN, (unsigned)state_of(ends[0], POLLIN | POLLPRI, 0));
         read_some(ends[0]);
     }
 }

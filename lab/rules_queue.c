@@ -93,6 +93,7 @@ static void what_overflowed_comes_a_queueful_an_enter(void) {
 static void poll_that_overflow_ended_is_deaf_and_the_others_go_on(void) {
     int fds[FILES], deaf = 0, going_on = 0;
     struct completion got[FILES], events[FILES];
+    require_overflow_to_end_polls();
     struct io_uring *ring = open_overflow(fds);
     expect_one_of_each(ring, got, FILES - SMALL_CQ);
     for (int i = 0; i < FILES; i++) {
@@ -108,6 +109,7 @@ static void poll_that_overflow_ended_is_deaf_and_the_others_go_on(void) {
 static void poll_that_overflow_ended_reports_at_once_when_armed_again(void) {
     int fds[FILES], reported = 0;
     struct completion got[FILES], event;
+    require_overflow_to_end_polls();
     struct io_uring *ring = open_overflow(fds);
     expect_one_of_each(ring, got, FILES - SMALL_CQ);
     for (int i = 0; i < FILES; i++) {
@@ -144,6 +146,7 @@ static unsigned count_cqes_until_silence(bool read_first) {
 }
 
 static void arming_again_loses_nothing_and_costs_least_after_the_readers_had_read(void) {
+    require_overflow_to_end_polls();
     expect_number("CQEs of polls armed again after reading", FILES, count_cqes_until_silence(true));
     unsigned at_once = count_cqes_until_silence(false);
     expect_text(at_once > FILES, text("more than %d CQEs of polls armed again at once", FILES),
@@ -155,6 +158,7 @@ static void arming_again_loses_nothing_and_costs_least_after_the_readers_had_rea
 static void poll_armed_again_before_the_overflow_is_drained_is_ended_again(void) {
     int fds[FILES];
     struct completion got[FILES];
+    require_overflow_to_end_polls();
     struct io_uring *ring = open_overflow(fds);
     run_work(ring);
     expect_number("CQEs taken", SMALL_CQ, take(ring, got, FILES));
@@ -168,6 +172,7 @@ static void ending_by_overflow_looks_like_an_unpollable_file_and_epoll_ctl_tells
     int fds[FILES];
     struct completion got[FILES];
     struct epoll_event event = {.events = EPOLLIN};
+    require_overflow_to_end_polls();
     struct io_uring *ring = open_overflow(fds);
     int scratch = need(epoll_create1(EPOLL_CLOEXEC));
     int unpollable = need(open("/dev/null", O_RDONLY | O_CLOEXEC));

@@ -4,7 +4,7 @@
  */
 #include "kernel.h"
 
-enum { ROUNDS = 20, MISSED_MS = 100 };
+enum { ROUNDS = 20, MISSED_MS = 100, FEW_ROUNDS = 5 };
 
 /* ---- sleepers ---- */
 
@@ -12,23 +12,31 @@ enum { BY_NOTHING = 0, BY_RING_FD = 1, BY_EVENTFD = 2, BY_EITHER = BY_RING_FD | 
 
 /*
  * The owner of a ring sleeps in an epoll, while a thread makes an event of the ring by a write. A sleep that may be
- * missed has a release, written after that: the wake-up by a pipe comes within the write, so what only the release
- * ended was missed.
+ * missed has a release, written MISSED_MS after that unless the owner is awake by then: what only the release ended was
+ * missed. Some kernels wake within the write, some a little later.
  */
 struct sleep {
     struct io_uring *ring;
     int epoll, signalled, reader, writer, release;
     bool registers_anew;
     pid_t sleeper;
-    atomic_bool about_to_sleep;
+    atomic_bool about_to_sleep, awake;
 };
+
+static void give_time_to_wake(const struct sleep *sleep) {
+    for (int ms = 0; ms < MISSED_MS && !atomic_load(&sleep->awake); ms++)
+        usleep(1000);
+}
 
 static void *wake_when_asleep(void *argument) {
     struct sleep *sleep = argument;
     uint64_t one = 1;
     bool asleep = wait_until_asleep(sleep->sleeper, &sleep->about_to_sleep);
-    bool written = write(sleep->writer, &one, sizeof(one)) == sizeof(one) &&
-                   (sleep->release < 0 || write(sleep->release, &one, sizeof(one)) == sizeof(one));
+    bool written = write(sleep->writer, &one, sizeof(one)) == sizeof(one);
+    if (sleep->release >= 0) {
+        give_time_to_wake(sleep);
+        written &= write(sleep->release, &one, sizeof(one)) == sizeof(one);
+    }
     return (void *)(intptr_t)(asleep && written);
 }
 
@@ -61,9 +69,11 @@ static int sleep_once(struct sleep *sleep) {
     struct epoll_event events[4];
     int outcome = MISSED;
     atomic_store(&sleep->about_to_sleep, false);
+    atomic_store(&sleep->awake, false);
     pthread_t thread = start_thread(wake_when_asleep, sleep);
     atomic_store(&sleep->about_to_sleep, true);
     int count = epoll_wait(sleep->epoll, events, COUNT_OF(events), GUARD_MS);
+    atomic_store(&sleep->awake, true);
     if (count < 0 && errno == EINTR)
         outcome = INTERRUPTED;
     ensure(join_thread(thread));
@@ -90,9 +100,10 @@ static void drain_sleep(struct sleep *sleep) {
     clear_eventfd(sleep->signalled);
 }
 
+/* Those that may be missed are fewer, for each takes its time then. */
 static void sleep_often(struct sleep *sleep, int outcomes[OUTCOMES]) {
     memset(outcomes, 0, sizeof(int[OUTCOMES]));
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < (sleep->release < 0 ? ROUNDS : FEW_ROUNDS); round++) {
         outcomes[sleep_once(sleep)]++;
         drain_sleep(sleep);
         if (outcomes[MISSED] && sleep->release < 0)
@@ -109,7 +120,7 @@ static void sleep_often_on_a_pipe(unsigned by, bool released, int outcomes[OUTCO
 }
 
 static void expect_none_missed(const int outcomes[OUTCOMES]) {
-    expect_number("sleeps that were ended, of 20", ROUNDS, outcomes[WOKEN] + outcomes[INTERRUPTED]);
+    expect_number(text("sleeps that were ended, of %d", ROUNDS), ROUNDS, outcomes[WOKEN] + outcomes[INTERRUPTED]);
 }
 
 static void epoll_over_ring_fd_and_eventfd_always_wakes_the_sleeper(void) {
@@ -123,8 +134,10 @@ static void ring_fd_or_eventfd_alone_wakes_the_sleeper_but_not_each_of_them(void
     int by_ring_fd[OUTCOMES], by_eventfd[OUTCOMES];
     sleep_often_on_a_pipe(BY_RING_FD, true, by_ring_fd);
     sleep_often_on_a_pipe(BY_EVENTFD, true, by_eventfd);
-    expect_text(by_ring_fd[MISSED] == 0 || by_eventfd[MISSED] == 0, "0 of 20 missed by the ring's fd or by the eventfd",
-                text("%d of 20 missed by the ring's fd, %d by the eventfd", by_ring_fd[MISSED], by_eventfd[MISSED]));
+    expect_text(by_ring_fd[MISSED] == 0 || by_eventfd[MISSED] == 0,
+                text("0 of %d missed by the ring's fd or by the eventfd", FEW_ROUNDS),
+                text("%d of %d missed by the ring's fd, %d by the eventfd", by_ring_fd[MISSED], FEW_ROUNDS,
+                     by_eventfd[MISSED]));
 }
 
 /*
@@ -167,8 +180,9 @@ static void epoll_over_ring_fd_and_an_eventfd_registered_anew_wakes_for_an_event
 static void event_interrupts_the_owner_in_any_sleep_unless_deferred(void) {
     int outcomes[OUTCOMES];
     sleep_often_on_a_pipe(BY_NOTHING, defers(), outcomes);
-    expect_number("woken, of 20 sleeps on nothing", 0, outcomes[WOKEN]);
-    expect_number("interrupted by EINTR", defers() ? 0 : ROUNDS, outcomes[INTERRUPTED]);
+    expect_number("woken, of sleeps on nothing", 0, outcomes[WOKEN]);
+    expect_number("interrupted", defers() ? 0 : ROUNDS, outcomes[INTERRUPTED]);
+    expect_number("missed", defers() ? FEW_ROUNDS : 0, outcomes[MISSED]);
 }
 
 static void expect_ring_fd(struct io_uring *ring, unsigned mask) {
@@ -299,6 +313,7 @@ static void msg_ring_wakes_the_owner_in_its_wait(void) {
 
 static void poll_of_the_waker_is_ended_by_overflow_too(void) {
     struct completion got[3];
+    require_overflow_to_end_polls();
     struct io_uring *ring = open_sized_ring(2, 2);
     int waker = make_eventfd();
     arm_multishot(ring, waker, POLLIN, POLL);
