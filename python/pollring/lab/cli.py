@@ -20,6 +20,7 @@ COMMANDS = (
     "probe",
     "watch",
     "try_",
+    "rules",
     "table",
     "bench",
     "completion",

@@ -75,6 +75,10 @@ class Lines:
             self.live.update(Text(text, "reverse"), refresh=True)
 
 
+#: Of cells that begin so.
+_STYLES = {"≠": "bold yellow", " ": "not bold"}
+
+
 def plain_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [*([list(head)] if any(head) else []), *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*lines)]
@@ -82,7 +86,8 @@ def plain_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """Cells that begin with "≠" are bold on a terminal. An empty row is a line between sections."""
+    """On a terminal cells that begin with "≠" and the first column are bold, unless indented. An empty row is a line
+    between sections."""
     rows = list(rows)
     screen = console()
     if not screen:
@@ -101,7 +106,7 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str =
     table.columns[0].style = "bold"
     for row in rows:
         if row:
-            table.add_row(*(Text(cell, "bold yellow" if cell.startswith("≠") else "") for cell in row))
+            table.add_row(*(Text(cell, _STYLES.get(cell[:1], "")) for cell in row))
         else:
             table.add_section()
     screen.print(table)
