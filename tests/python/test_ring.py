@@ -92,8 +92,11 @@ def test_closing_inside_a_loop_over_its_events(options, pipe):
 def test_running_out_of_file_descriptors_is_an_error_and_leaks_none(options):
     before = os.listdir("/proc/self/fd")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    spare = os.open("/", os.O_RDONLY)
-    os.close(spare)
+    highest = max(map(int, before))
+    fillers = [os.open("/", os.O_RDONLY)]  # of the gaps below it
+    while fillers[-1] < highest:
+        fillers.append(os.open("/", os.O_RDONLY))
+    spare = fillers[-1] + 1
     for free in range(3):
         resource.setrlimit(resource.RLIMIT_NOFILE, (spare + free, hard))
         try:
@@ -107,6 +110,8 @@ def test_running_out_of_file_descriptors_is_an_error_and_leaks_none(options):
                 ring.close()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for filler in fillers:
+        os.close(filler)
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
