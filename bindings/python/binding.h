@@ -37,10 +37,13 @@ struct poll_object {
     PyObject *weak_references;
 };
 
-extern PyTypeObject pollring_python_ring_type, pollring_python_poll_type;
+extern PyTypeObject pollring_python_ring_type, pollring_python_poll_type, pollring_python_loop_type;
 
 /* ring.c: 0, or -1 with an error: ImportError in a sub-interpreter. */
 int pollring_python_add_types(PyObject *module);
+
+/* loop.c: likewise, the methods that are in other files */
+int pollring_python_loop_add_methods(void);
 
 /* ring.c: the core's ring; NULL and ValueError where it is closed, TypeError where it is no ring. */
 struct pollring *pollring_python_ring(PyObject *object);

@@ -245,7 +245,9 @@ static int check_interpreter(PyObject *module) {
 int pollring_python_add_types(PyObject *module) {
     if (check_interpreter(module))
         return -1;
-    return add_type(module, "Ring", &pollring_python_ring_type) || add_type(module, "Poll", &pollring_python_poll_type)
+    return add_type(module, "Ring", &pollring_python_ring_type) ||
+                   add_type(module, "Poll", &pollring_python_poll_type) ||
+                   add_type(module, "Loop", &pollring_python_loop_type) || pollring_python_loop_add_methods()
                ? -1
                : 0;
 }

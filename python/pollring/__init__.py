@@ -32,21 +32,32 @@ TYPE_CHECKING = False  # importing typing for it takes longer than all of ours
 if TYPE_CHECKING:
     from typing import Any
 
+    from ._loop import EventLoop, EventLoopPolicy, new_event_loop, run
     from ._selector import RingSelector
+
+_LATER = {
+    "EventLoop": "_loop",
+    "EventLoopPolicy": "_loop",
+    "RingSelector": "_selector",
+    "new_event_loop": "_loop",
+    "run": "_loop",
+}
 
 
 def __getattr__(name: str) -> Any:
     """What needs more of the stdlib than a ring does is imported when it is first asked for."""
-    if name == "RingSelector":
-        from ._selector import RingSelector
+    if name in _LATER:
+        from importlib import import_module
 
-        globals()[name] = RingSelector
-        return RingSelector
+        globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+        return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 __all__ = [
     "EPOLLEXCLUSIVE",
+    "EventLoop",
+    "EventLoopPolicy",
     "Events",
     "POLLERR",
     "POLLHUP",
@@ -64,6 +75,8 @@ __all__ = [
     "Ring",
     "RingSelector",
     "__version__",
+    "new_event_loop",
     "probe",
+    "run",
     "watch",
 ]
