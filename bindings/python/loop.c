@@ -304,6 +304,13 @@ static int is_foreign_clock(PyObject *object) {
     return foreign;
 }
 
+static PyObject *loop_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
+    PyObject *object = PyType_GenericNew(type, arguments, keywords);
+    if (object)
+        loop_of(object)->closed = true; /* until its constructor has opened it: nothing to warn about if that fails */
+    return object;
+}
+
 /* _attach(ring): the loop's ring, before all else. */
 static PyObject *attach(PyObject *object, PyObject *ring) {
     struct loop_object *loop = loop_of(object);
@@ -455,7 +462,7 @@ PyTypeObject pollring_python_loop_type = {
     .tp_basicsize = sizeof(struct loop_object),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc = "The C half of pollring.EventLoop.",
-    .tp_new = PyType_GenericNew,
+    .tp_new = loop_new,
     .tp_dealloc = loop_dealloc,
     .tp_traverse = loop_traverse,
     .tp_clear = loop_clear,

@@ -533,10 +533,12 @@ int pollring_python_sockets_prepare(void) {
         return -1;
     socket_type = PyObject_GetAttrString(socket, "socket");
     Py_DECREF(socket);
-    if (!socket_type || !(asyncio = PyImport_ImportModule("asyncio")))
+    if (!socket_type || !(asyncio = PyImport_ImportModule("asyncio.selector_events")))
         return -1;
-    future_type = PyObject_GetAttrString(asyncio, "Future");
-    stdlib_loop = future_type ? PyObject_GetAttrString(asyncio, "SelectorEventLoop") : NULL;
+    future_type = PyObject_GetAttrString(asyncio, "futures");
+    if (future_type)
+        Py_SETREF(future_type, PyObject_GetAttrString(future_type, "Future"));
+    stdlib_loop = future_type ? PyObject_GetAttrString(asyncio, "BaseSelectorEventLoop") : NULL;
     Py_DECREF(asyncio);
     return stdlib_loop ? 0 : -1;
 }

@@ -4,9 +4,8 @@ import asyncio
 import selectors
 import socket
 import sys
-from asyncio import base_events, format_helpers, selector_events
-from asyncio.log import logger
-from typing import Any, Callable, Coroutine, Dict, Mapping, Optional, Tuple, TypeVar
+from asyncio import base_events, format_helpers
+from typing import Any, Coroutine, Mapping, Optional, Tuple, TypeVar
 
 from . import _pollring
 from ._ring import Ring
@@ -81,9 +80,11 @@ class EventLoop(_pollring.Loop, asyncio.SelectorEventLoop):
             handle._run()
             seconds = self.time() - start
             if seconds >= self.slow_callback_duration:
-                logger.warning("Executing %s took %.3f seconds", base_events._format_handle(handle), seconds)
+                base_events.logger.warning("Executing %s took %.3f seconds", base_events._format_handle(handle),
+                                           seconds)
         finally:
             self._current_handle = None
+            del handle  # an exception's traceback may hold this frame for long
 
     def _report_exception(self, exception: BaseException, callback: Any, args: Tuple[Any, ...],
                           handle: asyncio.Handle) -> None:
