@@ -8,7 +8,7 @@
 #include <structmember.h>
 
 static PyTypeObject *handle_type, *timer_type;
-static PyObject *empty_tuple;
+static PyObject *empty_tuple, *name_context;
 
 /* Memory of handles that are gone, linked through their callback. */
 enum { MOST_SPARE = 256 };
@@ -149,7 +149,8 @@ int pollring_python_handle_prepare(void) {
         return 0;
     PyObject *module = PyImport_ImportModule("asyncio.events");
     empty_tuple = PyTuple_New(0);
-    if (module && empty_tuple)
+    name_context = PyUnicode_InternFromString("context");
+    if (module && empty_tuple && name_context)
         handle_type = derive(module, "Handle", &handle_spec);
     if (handle_type)
         timer_type = derive(module, "TimerHandle", &timer_spec);
@@ -226,17 +227,14 @@ struct timer *pollring_python_timer(struct loop_object *loop, PyObject *callback
     return (struct timer *)fill((PyObject *)timer, loop, callback, args, context);
 }
 
-/* What has no place yet: 0; -1: there is no such name, or it has one. */
+/* 0; -1: there is no such name, or it has a value already. */
 static int set_named(const char *const *names, Py_ssize_t count, PyObject *name, PyObject *value, struct call *call) {
-    for (Py_ssize_t i = 0; i < count; i++) {
-        if (PyUnicode_CompareWithASCIIString(name, names[i]) || call->named[i])
-            continue;
-        call->named[i] = value;
-        return 0;
-    }
-    if (PyUnicode_CompareWithASCIIString(name, "context"))
+    PyObject **place = PyUnicode_CompareWithASCIIString(name, "context") ? NULL : &call->context;
+    for (Py_ssize_t i = 0; i < count && !place; i++)
+        place = PyUnicode_CompareWithASCIIString(name, names[i]) ? NULL : &call->named[i];
+    if (!place || *place)
         return -1;
-    call->context = value;
+    *place = value;
     return 0;
 }
 
@@ -247,7 +245,9 @@ int pollring_python_call(const char *function, const char *const *names, Py_ssiz
         call->named[i] = arguments[i];
     for (Py_ssize_t i = 0; keywords && i < PyTuple_GET_SIZE(keywords); i++) {
         PyObject *name = PyTuple_GET_ITEM(keywords, i);
-        if (set_named(names, count, name, arguments[given + i], call)) {
+        if (name == name_context)
+            call->context = arguments[given + i];
+        else if (set_named(names, count, name, arguments[given + i], call)) {
             PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", function, name);
             return -1;
         }

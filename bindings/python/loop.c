@@ -46,26 +46,23 @@ static int adopt(struct loop_object *loop, struct pollring *ring) {
 }
 
 struct pollring *pollring_python_loop_ring(struct loop_object *loop) {
-    struct pollring *ring;
-    if (!loop->ring) {
-        PyErr_SetString(PyExc_RuntimeError, loop->closed ? "Event loop is closed" : "the loop was not initialised");
+    struct pollring *ring = loop->ring ? ((struct ring_object *)loop->ring)->ring : NULL;
+    if (!ring) {
+        PyErr_SetString(PyExc_RuntimeError, loop->ring ? "the loop's ring is closed" : "Event loop is closed");
         return NULL;
     }
-    ring = pollring_python_ring(loop->ring);
-    int error = ring ? pollring_check(ring) : 0;
-    if (error == -EEXIST)
-        return adopt(loop, ring) ? NULL : ring;
-    if (error) {
+    int error = pollring_check(ring);
+    if (!error || (error == -EEXIST && !adopt(loop, ring)))
+        return ring;
+    if (error != -EEXIST)
         pollring_python_raise(error, "loop", -1);
-        return NULL;
-    }
-    return ring;
+    return NULL;
 }
 
 int pollring_python_loop_check(struct loop_object *loop) {
     if (!loop->closed && loop->ring)
         return 0;
-    PyErr_SetString(PyExc_RuntimeError, loop->closed ? "Event loop is closed" : "the loop was not initialised");
+    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
     return -1;
 }
 
@@ -209,7 +206,7 @@ static int take_events(struct loop_object *loop, struct pollring *ring) {
         if (pollring_python_is_watch(&event))
             pollring_python_watch_event(loop, &event);
         else
-            pollring_python_operation_event(loop, &event);
+            pollring_python_operation_event(&event);
     }
     if (taken < 0)
         pollring_python_raise(taken, "loop", -1);
@@ -260,12 +257,18 @@ static int sleep_for_events(struct loop_object *loop, struct pollring *ring, con
     return take_events(loop, ring);
 }
 
-/* Gathers what is ready. Where nothing is yet, it sleeps without a look before, which would submit for itself. */
+/* Gathers what is ready. What is ready already is not held up by a look that would show nothing; and where nothing is,
+   the sleep submits and collects in one system call. */
 static int gather(struct loop_object *loop, struct pollring *ring) {
     struct timespec limit;
     const struct timespec *timeout;
-    bool looked = loop->ready_count || loop->stopping || loop->suspect_count;
-    if (looked && look(loop, ring))
+    bool busy = loop->ready_count || loop->stopping;
+    if (busy && !loop->suspect_count && !pollring_pending(ring))
+        return 0;
+    if (PyErr_CheckSignals())
+        return -1;
+    bool look_first = busy || loop->suspect_count;
+    if (look_first && look(loop, ring))
         return -1;
     if (loop->ready_count || loop->stopping)
         return 0;
@@ -273,12 +276,12 @@ static int gather(struct loop_object *loop, struct pollring *ring) {
         return -1;
     if (!timeout || timeout->tv_sec || timeout->tv_nsec)
         return sleep_for_events(loop, ring, timeout);
-    return looked ? 0 : look(loop, ring);
+    return look_first ? 0 : look(loop, ring);
 }
 
 static int iterate(struct loop_object *loop) {
     struct pollring *ring = pollring_python_loop_ring(loop);
-    if (!ring || PyErr_CheckSignals() || gather(loop, ring))
+    if (!ring || gather(loop, ring))
         return -1;
     return pollring_python_timers_due(loop) || run_ready(loop) ? -1 : 0;
 }
@@ -316,7 +319,8 @@ static PyObject *attach(PyObject *object, PyObject *ring) {
     struct loop_object *loop = loop_of(object);
     struct pollring *opened = pollring_python_ring(ring);
     int foreign = opened ? is_foreign_clock(object) : -1;
-    if (foreign < 0 || pollring_python_handle_prepare() || pollring_python_sockets_prepare())
+    if (foreign < 0 || pollring_python_handle_prepare() || pollring_python_watches_prepare() ||
+        pollring_python_sockets_prepare())
         return NULL;
     if (loop->ring) {
         PyErr_SetString(PyExc_RuntimeError, "the loop is open already");

@@ -101,12 +101,13 @@ void pollring_python_watch_event(struct loop_object *loop, const struct pollring
 bool pollring_python_is_watch(const struct pollring_event *event);       /* else an operation's */
 int pollring_python_watch_check(struct loop_object *loop, size_t count); /* of the suspects, the first count */
 void pollring_python_watches_clear(struct loop_object *loop);
+int pollring_python_watches_prepare(void); /* 0, or -1 with an error */
 int pollring_python_ensure_no_transport(struct loop_object *loop, int fd, PyObject *fileobj);
 
 /* sockets.c */
 extern PyMethodDef pollring_python_socket_methods[];
 int pollring_python_sockets_prepare(void); /* 0, or -1 with an error */
-void pollring_python_operation_event(struct loop_object *loop, const struct pollring_event *event);
+void pollring_python_operation_event(const struct pollring_event *event);
 int pollring_python_operations_visit(struct loop_object *loop, visitproc visit, void *arg);
 void pollring_python_operations_clear(struct loop_object *loop);
 

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 static PyObject *future_type, *socket_type, *stdlib_loop;
+static PyObject *name_fileno, *name_set_result, *names_of_future; /* interned: a lookup by a new string is slow */
 
 #if PY_VERSION_HEX < 0x030A0000
 typedef enum { PYGEN_RETURN = 0, PYGEN_ERROR = -1, PYGEN_NEXT = 1 } PySendResult;
@@ -221,11 +222,8 @@ static void stop_waiting(struct operation *self) {
 }
 
 static PyObject *new_future(struct loop_object *loop) {
-    static PyObject *names;
     PyObject *arguments[] = {(PyObject *)loop};
-    if (!names && !(names = Py_BuildValue("(s)", "loop")))
-        return NULL;
-    return PyObject_Vectorcall(future_type, arguments, 0, names);
+    return PyObject_Vectorcall(future_type, arguments, 0, names_of_future);
 }
 
 static int wait_for_socket(struct operation *self) {
@@ -251,20 +249,29 @@ static int wait_for_socket(struct operation *self) {
     return 0;
 }
 
-/* Its poll has ended: the task goes on, unless it was cancelled meanwhile. */
-void pollring_python_operation_event(struct loop_object *loop, const struct pollring_event *event) {
+static bool is_done(PyObject *future) {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *done = PyObject_CallMethod(future, "done", NULL);
+    bool truth = done == Py_True;
+    Py_XDECREF(done);
+    PyErr_Restore(type, value, traceback);
+    return truth;
+}
+
+/* Its poll has ended: the task goes on. */
+void pollring_python_operation_event(const struct pollring_event *event) {
     struct operation *self = event->owner;
-    (void)loop;
     PyObject *future = self->future;
+    Py_INCREF(future);
     pollring_poll_free(self->poll);
     self->poll = NULL;
-    Py_XINCREF(future);
     unlist(self);
-    PyObject *done = future ? PyObject_CallMethod(future, "done", NULL) : NULL;
-    if (done == Py_False)
-        Py_XSETREF(done, PyObject_CallMethod(future, "set_result", "O", Py_None));
+    PyObject *done = PyObject_CallMethodOneArg(future, name_set_result, Py_None);
+    if (!done && is_done(future)) /* cancelled, and its task has not run yet */
+        PyErr_Clear();
     Py_XDECREF(done);
-    Py_XDECREF(future);
+    Py_DECREF(future);
 }
 
 int pollring_python_operations_visit(struct loop_object *loop, visitproc visit, void *arg) {
@@ -303,7 +310,7 @@ static int check_nonblocking(PyObject *socket) {
 static int start(struct operation *self) {
     if (self->loop->debug && check_nonblocking(self->socket))
         return -1;
-    PyObject *fd = PyObject_CallMethod(self->socket, "fileno", NULL);
+    PyObject *fd = PyObject_CallMethodNoArgs(self->socket, name_fileno);
     self->fd = fd ? (int)PyLong_AsLong(fd) : -1;
     Py_XDECREF(fd);
     if (PyErr_Occurred())
@@ -529,7 +536,11 @@ int pollring_python_sockets_prepare(void) {
     PyObject *socket, *asyncio;
     if (stdlib_loop)
         return 0;
-    if (PyType_Ready(&operation_type) || !(socket = PyImport_ImportModule("socket")))
+    name_fileno = PyUnicode_InternFromString("fileno");
+    name_set_result = PyUnicode_InternFromString("set_result");
+    names_of_future = Py_BuildValue("(s)", "loop");
+    if (!name_fileno || !name_set_result || !names_of_future || PyType_Ready(&operation_type) ||
+        !(socket = PyImport_ImportModule("socket")))
         return -1;
     socket_type = PyObject_GetAttrString(socket, "socket");
     Py_DECREF(socket);

@@ -258,13 +258,21 @@ static int fd_of(PyObject *fileobj) {
     return overflow ? -1 : (int)fd;
 }
 
+static PyObject *name_transports, *name_data;
+
+int pollring_python_watches_prepare(void) {
+    name_transports = PyUnicode_InternFromString("_transports");
+    name_data = PyUnicode_InternFromString("data");
+    return name_transports && name_data ? 0 : -1;
+}
+
 /* asyncio's own check, where its dictionary of transports has the fd. */
 int pollring_python_ensure_no_transport(struct loop_object *loop, int fd, PyObject *fileobj) {
-    PyObject *transports = PyObject_GetAttrString((PyObject *)loop, "_transports"), *data = NULL, *number = NULL;
+    PyObject *transports = PyObject_GetAttr((PyObject *)loop, name_transports), *data = NULL, *number = NULL;
     PyObject *done = NULL;
     int known = -1;
     if (transports)
-        data = PyObject_GetAttrString(transports, "data");
+        data = PyObject_GetAttr(transports, name_data);
     if (data && PyDict_Check(data) && !PyDict_GET_SIZE(data))
         known = 0;
     else if (data && (number = PyLong_FromLong(fd)))
