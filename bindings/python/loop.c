@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <structmember.h>
 
+enum { FEW_SUSPECTS = 4 }; /* whose callbacks others may wait for */
+
 static struct loop_object *loop_of(PyObject *object) {
     return (struct loop_object *)object;
 }
@@ -213,8 +215,8 @@ static int take_events(struct loop_object *loop, struct pollring *ring) {
     return taken < 0 || PyErr_Occurred() ? -1 : 0;
 }
 
-/* Collects what is there, without a system call where nothing is. */
-static int look(struct loop_object *loop, struct pollring *ring) {
+/* Collects what is there, without a system call where nothing is. peeked: the suspects were asked just before. */
+static int look(struct loop_object *loop, struct pollring *ring, bool peeked) {
     static const struct timespec zero;
     size_t suspects = loop->suspect_count;
     int error = pollring_inbox_collect(ring, loop->inbox, &zero);
@@ -222,7 +224,7 @@ static int look(struct loop_object *loop, struct pollring *ring) {
         pollring_python_raise(error, "loop", -1);
         return -1;
     }
-    return take_events(loop, ring) || (suspects && pollring_python_watch_check(loop, suspects)) ? -1 : 0;
+    return take_events(loop, ring) || (suspects && pollring_python_watch_check(loop, suspects, peeked)) ? -1 : 0;
 }
 
 /* How long to sleep: until the first timer, at most a day; NULL in *timeout: for ever. */
@@ -267,8 +269,15 @@ static int gather(struct loop_object *loop, struct pollring *ring) {
         return 0;
     if (PyErr_CheckSignals())
         return -1;
+    bool peek = loop->suspect_count && loop->suspect_count <= FEW_SUSPECTS && !loop->skipped && pollring_pending(ring);
+    size_t ready_before = loop->ready_count;
+    if (peek && pollring_python_watch_peek(loop))
+        return -1;
+    loop->skipped = loop->ready_count != ready_before;
+    if (loop->skipped)
+        return 0;
     bool look_first = busy || loop->suspect_count;
-    if (look_first && look(loop, ring))
+    if (look_first && look(loop, ring, peek))
         return -1;
     if (loop->ready_count || loop->stopping)
         return 0;
@@ -276,7 +285,7 @@ static int gather(struct loop_object *loop, struct pollring *ring) {
         return -1;
     if (!timeout || timeout->tv_sec || timeout->tv_nsec)
         return sleep_for_events(loop, ring, timeout);
-    return look_first ? 0 : look(loop, ring);
+    return look_first ? 0 : look(loop, ring, false);
 }
 
 static int iterate(struct loop_object *loop) {

@@ -33,7 +33,7 @@ struct watch {
     struct pollring_poll *poll; /* NULL: nothing, or the fd was closed under it */
     PyObject *reader, *writer;  /* handles, or NULL */
     uint64_t socket;            /* the inode number of a socket, which no other has; 0: no socket */
-    bool suspect;
+    bool suspect, told;         /* watch.c */
 };
 
 struct scheduled {
@@ -49,6 +49,7 @@ struct loop_object {
     PyObject *thread_id;          /* of the thread that runs it, or None */
     bool closed, stopping, debug; /* asyncio's _closed, _stopping, _debug */
     bool forever;                 /* _run_once() goes on until _stopping */
+    bool skipped;                 /* the last iteration collected nothing */
     bool foreign_clock;           /* a subclass has a time() of its own */
     bool asleep;                  /* without the GIL */
     PyObject **ready;             /* a ring of handles */
@@ -98,8 +99,9 @@ void pollring_python_timers_clear(struct loop_object *loop);
 /* watch.c */
 extern PyMethodDef pollring_python_watch_methods[];
 void pollring_python_watch_event(struct loop_object *loop, const struct pollring_event *event);
-bool pollring_python_is_watch(const struct pollring_event *event);       /* else an operation's */
-int pollring_python_watch_check(struct loop_object *loop, size_t count); /* of the suspects, the first count */
+bool pollring_python_is_watch(const struct pollring_event *event); /* else an operation's */
+int pollring_python_watch_peek(struct loop_object *loop);          /* before a collection: 0, or -1 with an error */
+int pollring_python_watch_check(struct loop_object *loop, size_t count, bool peeked); /* after it: the first count */
 void pollring_python_watches_clear(struct loop_object *loop);
 int pollring_python_watches_prepare(void); /* 0, or -1 with an error */
 int pollring_python_ensure_no_transport(struct loop_object *loop, int fd, PyObject *fileobj);

@@ -11,6 +11,9 @@
  * ready", or after the poll was armed, and nobody has read since: it is believed. For that the suspects are asked after
  * the completions before were all collected.
  *
+ * A few suspects are asked before that too, and where one is ready it runs without a collection, which saves a system
+ * call: in one iteration, not in two running. Where none is, only those of which the collection tells are asked again.
+ *
  * An armed poll holds its file: what is removed has reached the kernel on return, so a close() after it reaches the
  * peer.
  */
@@ -93,22 +96,51 @@ void pollring_python_watch_event(struct loop_object *loop, const struct pollring
     struct watch *watch = &loop->watches[fd];
     if (!event->more) /* the fd was closed before its poll was armed, or it is no file that can be polled */
         drop_poll(watch);
+    watch->told = true;
     if (event->result > 0 && !watch->suspect && !suspect(loop, fd))
         call_sides(loop, fd, (uint32_t)event->result);
 }
 
-int pollring_python_watch_check(struct loop_object *loop, size_t count) {
+/* Asks poll(2) about the first count suspects. */
+static int ask(struct loop_object *loop, size_t count) {
     for (size_t i = 0; i < count; i++) {
         struct pollfd *entry = &loop->suspects[i];
         entry->events = (short)wanted(&loop->watches[entry->fd]);
     }
-    if (poll(loop->suspects, count, 0) < 0 && errno != EINTR) {
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
+    if (poll(loop->suspects, count, 0) >= 0 || errno == EINTR)
+        return 0;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+int pollring_python_watch_peek(struct loop_object *loop) {
+    int failed = ask(loop, loop->suspect_count);
+    for (size_t i = 0; i < loop->suspect_count && !failed; i++) {
+        const struct pollfd *entry = &loop->suspects[i];
+        struct watch *watch = &loop->watches[entry->fd];
+        watch->told = false;
+        if (watch->poll && entry->revents && !(entry->revents & POLLNVAL))
+            failed = call_sides(loop, entry->fd, (uint32_t)entry->revents);
     }
+    return failed;
+}
+
+int pollring_python_watch_check(struct loop_object *loop, size_t count, bool peeked) {
     size_t kept = 0;
-    int failed = 0;
     for (size_t i = 0; i < loop->suspect_count; i++) {
+        struct pollfd entry = loop->suspects[i];
+        if (i >= count || !peeked || loop->watches[entry.fd].told)
+            loop->suspects[kept++] = entry;
+        else
+            loop->watches[entry.fd].suspect = false;
+    }
+    count -= loop->suspect_count - kept;
+    loop->suspect_count = kept;
+    if (!count)
+        return 0;
+    int failed = ask(loop, count);
+    kept = failed ? kept : 0;
+    for (size_t i = 0; i < loop->suspect_count && !failed; i++) {
         struct pollfd entry = loop->suspects[i];
         struct watch *watch = &loop->watches[entry.fd];
         if (i < count && entry.revents & POLLNVAL) /* closed, and not removed: the peer waits for its end */
