@@ -200,7 +200,11 @@ static PyObject *write_to_self(PyObject *object, PyObject *unused) {
 
 /* ---- the iteration ---- */
 
-/* Whether a completion belongs to one of the loop's watches is told by its owner. */
+/* Other inboxes' events are of interest where somebody watches the ring itself. */
+static int collect(struct loop_object *loop, struct pollring *ring, const struct timespec *timeout) {
+    return loop->own_fd ? pollring_collect(ring, timeout) : pollring_inbox_collect(ring, loop->inbox, timeout);
+}
+
 static int take_events(struct loop_object *loop, struct pollring *ring) {
     struct pollring_event event;
     int taken;
@@ -212,14 +216,16 @@ static int take_events(struct loop_object *loop, struct pollring *ring) {
     }
     if (taken < 0)
         pollring_python_raise(taken, "loop", -1);
-    return taken < 0 || PyErr_Occurred() ? -1 : 0;
+    if (taken < 0 || PyErr_Occurred())
+        return -1;
+    return loop->own_fd ? pollring_python_watch_own(loop, ring) : 0;
 }
 
 /* Collects what is there, without a system call where nothing is. peeked: the suspects were asked just before. */
 static int look(struct loop_object *loop, struct pollring *ring, bool peeked) {
     static const struct timespec zero;
     size_t suspects = loop->suspect_count;
-    int error = pollring_inbox_collect(ring, loop->inbox, &zero);
+    int error = collect(loop, ring, &zero);
     if (error && error != -EINTR) {
         pollring_python_raise(error, "loop", -1);
         return -1;
@@ -247,7 +253,7 @@ static int sleep_for_events(struct loop_object *loop, struct pollring *ring, con
     int error;
     loop->asleep = true;
     Py_BEGIN_ALLOW_THREADS;
-    error = pollring_inbox_collect(ring, loop->inbox, timeout);
+    error = collect(loop, ring, timeout);
     Py_END_ALLOW_THREADS;
     loop->asleep = false;
     if (error == -EINTR)
@@ -297,11 +303,16 @@ static int iterate(struct loop_object *loop) {
 
 static PyObject *run_once(PyObject *object, PyObject *unused) {
     struct loop_object *loop = loop_of(object);
+    bool forever = loop->forever;
+    int failed;
     (void)unused;
+    loop->forever = false; /* a callback that calls this wants one iteration */
     do
-        if (iterate(loop))
-            return NULL;
-    while (loop->forever && !loop->stopping);
+        failed = iterate(loop);
+    while (forever && !failed && !loop->stopping);
+    loop->forever = forever;
+    if (failed)
+        return NULL;
     Py_RETURN_NONE;
 }
 

@@ -58,6 +58,7 @@ struct loop_object {
     size_t timer_count, timer_room;
     struct watch *watches; /* by fd */
     size_t watch_room;
+    int own_fd;              /* of its own ring, where that is watched; else 0 */
     struct pollfd *suspects; /* watch.c */
     size_t suspect_count, suspect_room;
     struct operation *operations; /* those that wait */
@@ -102,6 +103,7 @@ void pollring_python_watch_event(struct loop_object *loop, const struct pollring
 bool pollring_python_is_watch(const struct pollring_event *event); /* else an operation's */
 int pollring_python_watch_peek(struct loop_object *loop);          /* before a collection: 0, or -1 with an error */
 int pollring_python_watch_check(struct loop_object *loop, size_t count, bool peeked); /* after it: the first count */
+int pollring_python_watch_own(struct loop_object *loop, const struct pollring *ring);
 void pollring_python_watches_clear(struct loop_object *loop);
 int pollring_python_watches_prepare(void); /* 0, or -1 with an error */
 int pollring_python_ensure_no_transport(struct loop_object *loop, int fd, PyObject *fileobj);

@@ -208,7 +208,19 @@ static int arm(struct loop_object *loop, int fd, uint32_t events) {
         return 0;
     drop_poll(watch);
     watch->socket = socket;
-    return pollring_poll_add_to(loop->inbox, &watch->poll, fd, events, POLLRING_KEEP_HANGUP, owner_of(fd));
+    error = pollring_poll_add_to(loop->inbox, &watch->poll, fd, events, POLLRING_KEEP_HANGUP, owner_of(fd));
+    if (error == -ELOOP && fd == pollring_fileno(((struct ring_object *)loop->ring)->ring)) {
+        loop->own_fd = fd;
+        return 0;
+    }
+    return error;
+}
+
+/* The loop's own ring, watched by its fd: readable while events of the user's polls are queued. */
+int pollring_python_watch_own(struct loop_object *loop, const struct pollring *ring) {
+    struct pollring_stats stats;
+    pollring_stats(ring, &stats);
+    return stats.queued ? call_sides(loop, loop->own_fd, POLLIN) : 0;
 }
 
 /* Takes over args. Returns the handle. */
@@ -247,6 +259,8 @@ static PyObject *remove_side(struct loop_object *loop, int fd, bool writer) {
     if (ring && pollring_check(ring) == -EEXIST && !pollring_python_loop_ring(loop)) /* a forked child's may go */
         return NULL;
     *side = NULL;
+    if (loop->own_fd == fd)
+        loop->own_fd = 0;
     if (!wanted(watch))
         drop_poll(watch);
     else if (watch->poll)

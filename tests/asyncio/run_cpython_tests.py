@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs CPython's own tests of asyncio on pollring's event loop, wherever they run on the selector loop.
 
-    tests/asyncio/run_cpython_tests.py [-v] [name ...]     # a name is part of a test's, as in test_streams or StreamTests
+    tests/asyncio/run_cpython_tests.py [-v] [--backend=epoll] [name ...]     # part of a test's name, as in StreamTests
 
 They come with the Python that runs this (Debian: libpython3.x-testsuite). The last line sums up. What is left out is
 listed below, each with its reason; the rest has to pass.
@@ -18,6 +18,8 @@ from asyncio import unix_events
 
 import pollring
 
+BACKEND = "epoll" if "--backend=epoll" in sys.argv else "auto"
+
 # Part of a test's id: why it isn't run.
 LEFT_OUT = {
     r"test_(proactor|windows)": "of another system",
@@ -31,7 +33,7 @@ class SelectorEventLoop(pollring.EventLoop):
     def __init__(self, selector=None):
         if selector:
             selector.close()
-        super().__init__()
+        super().__init__(backend=BACKEND)
 
 
 def take_the_place():
