@@ -96,7 +96,7 @@ $(BUILD)/lua/pollring_wrap.o: $(BUILD)/lua/pollring_wrap.c    # generated: its w
 
 # ---- tests, examples, benchmarks ----
 
-.PHONY: test test-c test-python test-lua soak test-ecosystem test-programs c-programs demo demo-c demo-lua bench
+.PHONY: test test-c test-python test-asyncio test-lua soak test-ecosystem test-programs c-programs demo demo-c demo-lua bench
 .SECONDARY:    # keeps the object files of programs
 
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/c/%.o $(BUILD)/libpollring.a
@@ -143,6 +143,8 @@ test-c: c-programs    ## C tests (cmocka), as they are and with a signal each mi
 	$(RUN_TESTS) c signals-c
 test-python: python    ## Python tests (pytest), likewise
 	$(RUN_TESTS) python signals-python
+test-asyncio: python    ## CPython's own tests of asyncio on our event loop, as PYTHON has them
+	$(RUN_TESTS) asyncio
 test-lua: lua $(BUILD)/tests/lua/process.so    ## Lua tests (busted)
 	$(RUN_TESTS) lua
 soak: all $(SOAK)    ## Load for ten minutes; SECONDS=60: for as long; BACKEND=io_uring or epoll: on this one only
@@ -192,8 +194,9 @@ demo-c: $(EXAMPLES)    ## Runs the example in C
 demo-lua: lua    ## Runs the example in Lua
 	$(LUA) examples/lua/watch_everything.lua
 
-bench: $(BENCHES) python lua    ## Runs the benchmarks; needs luv (lua-luv) for the comparison in Lua
+bench: $(BENCHES) python lua    ## Runs the benchmarks; needs luv (lua-luv) and uvloop (from PyPI) for the comparisons
 	@LUA="$(LUA)" $(PYTHON) bench/run.py
+	@PYTHONPATH=$(BUILD)/python $(PYTHON) bench/asyncio_loops.py
 
 # ---- what tools say of the source ----
 

@@ -28,8 +28,8 @@ BUILD = ROOT / "build"
 LUA = os.environ.get("LUA", "lua5.4")
 # Several times what they take.
 SECONDS = {"c": 300, "signals-c": 300, "asan": 400, "ubsan": 300, "tsan": 400, "valgrind": 400, "python": 900,
-           "signals-python": 400, "asan-python": 900, "lua": 300, "asan-lua": 400, "fuzz": 90, "warnings": 400,
-           "soak": 120}
+           "signals-python": 400, "asan-python": 900, "asyncio": 600, "lua": 300, "asan-lua": 400, "fuzz": 90,
+           "warnings": 400, "soak": 120}
 SIGNALS = {"POLLRING_TEST_SIGNALS": "1"}  # the fixtures have a timer interrupt the tests each millisecond
 FEW_VARIANTS = {"POLLRING_TEST_VARIANTS": "default tiny"}  # of rings, in Python's tests
 
@@ -156,6 +156,18 @@ def run_asan_python():
     return run_pytest("asan-python", BUILD / "asan", **preloaded_asan(), **FEW_VARIANTS)
 
 
+def run_asyncio():
+    counts = Counter()
+
+    def count(line):
+        if result := re.match(r"(\d+) passed, (\d+) failed, (\d+) skipped$", line):
+            counts.update(dict(zip(("passed", "failed", "skipped"), map(int, result.groups()))))
+
+    wrong = run([sys.executable, ROOT / "tests/asyncio/run_cpython_tests.py"], SECONDS["asyncio"], count,
+                PYTHONPATH=str(BUILD / "python"))
+    return [("asyncio", (counts, wrong))]
+
+
 def run_busted(name, directory, **environment):
     counts = Counter()
 
@@ -209,8 +221,8 @@ def run_soak():
 
 RUNNERS = {"c": run_c, "signals-c": run_signals_c, "asan": run_asan, "ubsan": run_ubsan, "tsan": run_tsan,
            "valgrind": run_valgrind, "python": run_python, "signals-python": run_signals_python,
-           "asan-python": run_asan_python, "lua": run_lua, "asan-lua": run_asan_lua, "fuzz": run_fuzz,
-           "warnings": run_warnings, "soak": run_soak}
+           "asan-python": run_asan_python, "asyncio": run_asyncio, "lua": run_lua, "asan-lua": run_asan_lua,
+           "fuzz": run_fuzz, "warnings": run_warnings, "soak": run_soak}
 
 
 def main(names):

@@ -43,7 +43,7 @@ class EventLoop(_pollring.Loop, asyncio.SelectorEventLoop):
 
     def __init__(self, **ring_options: Any) -> None:
         self._attach(Ring(**ring_options))
-        super().__init__(_Selector(self))
+        super().__init__(_Selector(self))  # type: ignore[arg-type]
 
     def run_forever(self) -> None:
         """Runs until :meth:`stop` is called."""
@@ -63,25 +63,26 @@ class EventLoop(_pollring.Loop, asyncio.SelectorEventLoop):
         """Connects a socket to an address."""
         if type(sock) is not socket.socket:
             return await super().sock_connect(sock, address)
-        if self._debug and sock.gettimeout() != 0:
+        if self.get_debug() and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
         if sock.family in (socket.AF_INET, socket.AF_INET6):
-            resolved = await self._ensure_resolved(address, family=sock.family, type=sock.type, proto=sock.proto,
-                                                   loop=self)
+            resolve = self._ensure_resolved  # type: ignore[attr-defined]
+            resolved = await resolve(address, family=sock.family, type=sock.type, proto=sock.proto, loop=self)
             address = resolved[0][4]
         await self._sock_connect_resolved(sock, address)
 
     # ---- what the C half calls: the seldom, and the debug mode ----
 
     def _run_slowly(self, handle: asyncio.Handle) -> None:
-        self._current_handle = handle
+        self._current_handle: Optional[asyncio.Handle] = handle
         try:
             start = self.time()
             handle._run()
             seconds = self.time() - start
             if seconds >= self.slow_callback_duration:
-                base_events.logger.warning("Executing %s took %.3f seconds", base_events._format_handle(handle),
-                                           seconds)
+                shown = base_events._format_handle(handle)  # type: ignore[attr-defined]
+                base_events.logger.warning(  # type: ignore[attr-defined]
+                    "Executing %s took %.3f seconds", shown, seconds)
         finally:
             self._current_handle = None
             del handle  # an exception's traceback may hold this frame for long
