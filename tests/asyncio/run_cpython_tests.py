@@ -8,6 +8,7 @@ listed below, each with its reason; the rest has to pass.
 """
 
 import asyncio
+import gc
 import importlib
 import os
 import pkgutil
@@ -90,6 +91,7 @@ def main(arguments):
     os.environ["PYTHONASYNCIODEBUG"] = ""
     take_the_place()
     suite = unittest.TestSuite(chosen([name for name in arguments if not name.startswith("-")]))
+    gc.freeze()  # else half of the time goes into tests that collect garbage a hundred times
     result = unittest.TextTestRunner(sys.stdout, verbosity=2 if "-v" in arguments else 0).run(suite)
     for test, reason in result.skipped:
         print(f"skipped: {test}: {reason}")
