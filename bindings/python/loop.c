@@ -207,18 +207,16 @@ static int collect(struct loop_object *loop, struct pollring *ring, const struct
 
 static int take_events(struct loop_object *loop, struct pollring *ring) {
     struct pollring_event event;
-    int taken;
-    while ((taken = pollring_take(ring, loop->inbox, &event)) == 1) {
-        if (pollring_python_is_watch(&event))
-            pollring_python_watch_event(loop, &event);
-        else
-            pollring_python_operation_event(&event);
+    int taken, failed = 0;
+    while (!failed && (taken = pollring_take(ring, loop->inbox, &event)) != 0) {
+        if (taken < 0) {
+            pollring_python_raise(taken, "loop", -1);
+            return -1;
+        }
+        failed = pollring_python_is_watch(&event) ? pollring_python_watch_event(loop, &event)
+                                                  : pollring_python_operation_event(&event);
     }
-    if (taken < 0)
-        pollring_python_raise(taken, "loop", -1);
-    if (taken < 0 || PyErr_Occurred())
-        return -1;
-    return loop->own_fd ? pollring_python_watch_own(loop, ring) : 0;
+    return !failed && loop->own_fd ? pollring_python_watch_own(loop, ring) : failed;
 }
 
 /* Collects what is there, without a system call where nothing is. peeked: the suspects were asked just before. */

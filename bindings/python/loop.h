@@ -97,21 +97,21 @@ int pollring_python_timers_due(struct loop_object *loop); /* 0, or -1 with an er
 void pollring_python_timer_remove(struct loop_object *loop, struct timer *timer);
 void pollring_python_timers_clear(struct loop_object *loop);
 
-/* watch.c */
+/* watch.c; where nothing else is said: 0, or -1 with an error */
 extern PyMethodDef pollring_python_watch_methods[];
-void pollring_python_watch_event(struct loop_object *loop, const struct pollring_event *event);
+int pollring_python_watch_event(struct loop_object *loop, const struct pollring_event *event);
 bool pollring_python_is_watch(const struct pollring_event *event); /* else an operation's */
 int pollring_python_watch_peek(struct loop_object *loop);          /* before a collection: 0, or -1 with an error */
 int pollring_python_watch_check(struct loop_object *loop, size_t count, bool peeked); /* after it: the first count */
 int pollring_python_watch_own(struct loop_object *loop, const struct pollring *ring);
 void pollring_python_watches_clear(struct loop_object *loop);
-int pollring_python_watches_prepare(void); /* 0, or -1 with an error */
+int pollring_python_watches_prepare(void);
 int pollring_python_ensure_no_transport(struct loop_object *loop, int fd, PyObject *fileobj);
 
-/* sockets.c */
+/* sockets.c; likewise */
 extern PyMethodDef pollring_python_socket_methods[];
-int pollring_python_sockets_prepare(void); /* 0, or -1 with an error */
-void pollring_python_operation_event(const struct pollring_event *event);
+int pollring_python_sockets_prepare(void);
+int pollring_python_operation_event(const struct pollring_event *event);
 int pollring_python_operations_visit(struct loop_object *loop, visitproc visit, void *arg);
 void pollring_python_operations_clear(struct loop_object *loop);
 

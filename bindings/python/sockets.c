@@ -260,7 +260,7 @@ static bool is_done(PyObject *future) {
 }
 
 /* Its poll has ended: the task goes on. */
-void pollring_python_operation_event(const struct pollring_event *event) {
+int pollring_python_operation_event(const struct pollring_event *event) {
     struct operation *self = event->owner;
     PyObject *future = self->future;
     Py_INCREF(future);
@@ -268,10 +268,13 @@ void pollring_python_operation_event(const struct pollring_event *event) {
     self->poll = NULL;
     unlist(self);
     PyObject *done = PyObject_CallMethodOneArg(future, name_set_result, Py_None);
-    if (!done && is_done(future)) /* cancelled, and its task has not run yet */
+    bool cancelled = !done && is_done(future); /* and its task has not run yet */
+    if (cancelled)
         PyErr_Clear();
+    int failed = done || cancelled ? 0 : -1;
     Py_XDECREF(done);
     Py_DECREF(future);
+    return failed;
 }
 
 int pollring_python_operations_visit(struct loop_object *loop, visitproc visit, void *arg) {
@@ -421,6 +424,11 @@ static PyObject *throw_method(PyObject *object, PyObject *arguments) {
     end(self);
     if (PyExceptionInstance_Check(type)) {
         PyErr_SetObject((PyObject *)Py_TYPE(type), type);
+    } else if (PyExceptionClass_Check(type) && traceback && PyTraceBack_Check(traceback)) {
+        Py_INCREF(type);
+        Py_XINCREF(value);
+        Py_INCREF(traceback);
+        PyErr_Restore(type, value, traceback);
     } else if (PyExceptionClass_Check(type)) {
         PyErr_SetObject(type, value == Py_None ? NULL : value);
     } else {

@@ -90,15 +90,15 @@ static int call_sides(struct loop_object *loop, int fd, uint32_t bits) {
     return bits & WRITING && loop->watches[fd].writer ? call_side(loop, fd, true) : 0;
 }
 
-/* Leaves an exception behind where it fails. */
-void pollring_python_watch_event(struct loop_object *loop, const struct pollring_event *event) {
+int pollring_python_watch_event(struct loop_object *loop, const struct pollring_event *event) {
     int fd = (int)((uintptr_t)event->owner >> 1);
     struct watch *watch = &loop->watches[fd];
     if (!event->more) /* the fd was closed before its poll was armed, or it is no file that can be polled */
         drop_poll(watch);
     watch->told = true;
-    if (event->result > 0 && !watch->suspect && !suspect(loop, fd))
-        call_sides(loop, fd, (uint32_t)event->result);
+    if (event->result < 0 || watch->suspect)
+        return 0;
+    return suspect(loop, fd) ? -1 : call_sides(loop, fd, (uint32_t)event->result);
 }
 
 /* Asks poll(2) about the first count suspects. */
@@ -198,17 +198,13 @@ static int check_file(int fd, uint64_t *socket) {
 
 /* Arms the watch's poll for other events, or for another file: an fd that was closed under its watch may be a new
    file's number by now. Only a socket is known to be the same. */
-static int arm(struct loop_object *loop, int fd, uint32_t events) {
+static int arm(struct loop_object *loop, int fd, uint32_t events, uint64_t socket) {
     struct watch *watch = &loop->watches[fd];
-    uint64_t socket;
-    int error = check_file(fd, &socket);
-    if (error)
-        return error;
     if (watch->poll && socket && socket == watch->socket && !pollring_poll_update(watch->poll, events))
         return 0;
     drop_poll(watch);
     watch->socket = socket;
-    error = pollring_poll_add_to(loop->inbox, &watch->poll, fd, events, POLLRING_KEEP_HANGUP, owner_of(fd));
+    int error = pollring_poll_add_to(loop->inbox, &watch->poll, fd, events, POLLRING_KEEP_HANGUP, owner_of(fd));
     if (error == -ELOOP && fd == pollring_fileno(((struct ring_object *)loop->ring)->ring)) {
         loop->own_fd = fd;
         return 0;
@@ -225,19 +221,22 @@ int pollring_python_watch_own(struct loop_object *loop, const struct pollring *r
 
 /* Takes over args. Returns the handle. */
 static PyObject *add_side(struct loop_object *loop, int fd, bool writer, PyObject *callback, PyObject *args) {
-    struct pollring *ring = pollring_python_loop_check(loop) ? NULL : pollring_python_loop_ring(loop);
-    if (!ring || make_room(loop, fd)) {
-        Py_DECREF(args);
-        return NULL;
-    }
-    PyObject *handle = pollring_python_handle(loop, callback, args, NULL);
+    PyObject *handle = pollring_python_loop_check(loop) || !pollring_python_loop_ring(loop)
+                           ? (Py_DECREF(args), NULL)
+                           : pollring_python_handle(loop, callback, args, NULL);
     if (!handle)
         return NULL;
+    uint64_t socket;
+    int error = loop->inbox ? check_file(fd, &socket) : -ESHUTDOWN; /* making the handle may have run anything */
+    int no_room = error ? 0 : make_room(loop, fd);
     struct watch *watch = find(loop, fd);
-    int error = watch ? arm(loop, fd, wanted(watch) | (writer ? POLLOUT : POLLIN)) : -ESHUTDOWN;
+    if (!error && !no_room)
+        error = arm(loop, fd, wanted(watch) | (writer ? POLLOUT : POLLIN), socket);
     if (error) {
         errno = -error;
         PyErr_SetFromErrno(PyExc_OSError);
+    }
+    if (error || no_room) {
         Py_DECREF(handle);
         return NULL;
     }

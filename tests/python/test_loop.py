@@ -597,6 +597,8 @@ def test_files_that_cannot_be_watched(loop, tmp_path):
     with pytest.raises(OSError) as bad:
         loop.add_reader(read_end, print)
     assert bad.value.errno == errno.EBADF
+    with pytest.raises(OSError):
+        loop.add_reader(10**9, print)  # no number that a file could have
     for wrong in (-1, 10**20):
         with pytest.raises((ValueError, OverflowError)):
             loop.add_reader(wrong, print)
