@@ -129,9 +129,9 @@ static int run_ready(struct loop_object *loop) {
 
 /* The loop sleeps without the GIL only: who has that sees whether it does. */
 static void wake(struct loop_object *loop) {
-    struct pollring *ring = loop->asleep ? ((struct ring_object *)loop->ring)->ring : NULL;
-    if (ring)
-        pollring_wake(ring);
+    const struct ring_object *ring = (struct ring_object *)loop->ring;
+    if (ring && ring->ring && ring->sleeping)
+        pollring_wake(ring->ring);
 }
 
 static int check_call(struct loop_object *loop, PyObject *callback, const char *method, bool any_thread) {
@@ -248,12 +248,13 @@ static int time_left(struct loop_object *loop, struct timespec *limit, const str
 }
 
 static int sleep_for_events(struct loop_object *loop, struct pollring *ring, const struct timespec *timeout) {
+    struct ring_object *object = (struct ring_object *)loop->ring;
     int error;
-    loop->asleep = true;
+    object->sleeping = true;
     Py_BEGIN_ALLOW_THREADS;
     error = collect(loop, ring, timeout);
     Py_END_ALLOW_THREADS;
-    loop->asleep = false;
+    object->sleeping = false;
     if (error == -EINTR)
         return PyErr_CheckSignals();
     if (error) {

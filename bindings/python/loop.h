@@ -51,7 +51,6 @@ struct loop_object {
     bool forever;                 /* _run_once() goes on until _stopping */
     bool skipped;                 /* the last iteration collected nothing */
     bool foreign_clock;           /* a subclass has a time() of its own */
-    bool asleep;                  /* without the GIL */
     PyObject **ready;             /* a ring of handles */
     size_t first_ready, ready_count, ready_room;
     struct scheduled *timers; /* a binary heap */
