@@ -290,7 +290,7 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
 
 
-def measure_idle(name, count):
+def measure_idle(name, kind, count):
     """Prints the memory of count idle connections in KiB, and the milliseconds of CPU of a second's sleep."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     count = min(count, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100) // 2)
@@ -301,7 +301,14 @@ def measure_idle(name, count):
     before = resident()
 
     async def main():
-        kept = [await loop.connect_accepted_socket(asyncio.Protocol, pair[0]) for pair in pairs]
+        if kind == "Protocol":
+            kept = [await loop.connect_accepted_socket(asyncio.Protocol, pair[0]) for pair in pairs]
+        elif kind == "sock_recv":
+            for pair in pairs:
+                pair[0].setblocking(False)
+            kept = [loop.create_task(loop.sock_recv(pair[0], 1024)) for pair in pairs]
+        else:
+            kept = [loop.add_reader(pair[0], print) for pair in pairs]
         await asyncio.sleep(0.2)
         after = resident()
         used = time.process_time()
@@ -315,16 +322,16 @@ def measure_idle(name, count):
 
 
 def print_idle(names, count):
-    figures = {}
-    for name in names:
-        done = subprocess.run([sys.executable, __file__, "--idle", name, str(count)], capture_output=True, text=True)
-        if done.returncode:
-            print(f"left out: {name}: {done.stderr.strip().splitlines()[-1:]}")
-            continue
-        figures[name] = [float(word) for word in done.stdout.split()]
-    for name, (connections, memory, cpu) in figures.items():
-        print(f"{name:10} {int(connections)} idle connections: {memory / 1024:6.1f} MiB, {memory * 1024 / connections:6.0f} "
-              f"bytes each; {cpu:.1f} ms of CPU in a second's sleep")
+    for kind in ("Protocol", "sock_recv", "add_reader"):
+        for name in names:
+            done = subprocess.run([sys.executable, __file__, "--idle", name, kind, str(count)], capture_output=True,
+                                  text=True)
+            if done.returncode:
+                print(f"left out: {name}: {done.stderr.strip().splitlines()[-1:]}")
+                continue
+            connections, memory, cpu = map(float, done.stdout.split())
+            print(f"{name:10}{kind:12}{connections:.0f} idle connections: {memory * 1024 / connections:5.0f} bytes each; "
+                  f"{cpu:.1f} ms of CPU in a second's sleep")
 
 
 # ---- all of it ----
@@ -333,11 +340,11 @@ def print_idle(names, count):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-n", "--rounds", type=int, default=7)
-    parser.add_argument("--idle", nargs=2, metavar=("LOOP", "CONNECTIONS"), help=argparse.SUPPRESS)
+    parser.add_argument("--idle", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("workloads", nargs="*", help="parts of their names")
     arguments = parser.parse_args()
     if arguments.idle:
-        return measure_idle(arguments.idle[0], int(arguments.idle[1]))
+        return measure_idle(*arguments.idle[:2], int(arguments.idle[2]))
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     factories = loops()
     wanted = {name: workload for name, workload in WORKLOADS.items()
