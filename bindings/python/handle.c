@@ -11,7 +11,7 @@ static PyTypeObject *handle_type, *timer_type;
 static PyObject *empty_tuple, *name_context;
 
 /* Memory of handles that are gone, linked through their callback. */
-enum { MOST_SPARE = 256 };
+enum { MOST_SPARE = 1024 }; /* some 100 KiB of each kind */
 static struct spare {
     PyObject *first;
     unsigned count;
@@ -53,7 +53,10 @@ static int timer_clear(PyObject *object) {
 static void dealloc(PyObject *object, struct spare *spare, inquiry clear) {
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
-    PyObject_ClearWeakRefs(object);
+#if PY_VERSION_HEX < 0x030C0000
+    if (((struct handle *)object)->weak_references)
+#endif
+        PyObject_ClearWeakRefs(object);
     clear(object);
     if (spare->count < MOST_SPARE) {
         ((struct handle *)object)->callback = spare->first;

@@ -5,6 +5,7 @@ import selectors
 import socket
 import sys
 from asyncio import base_events, format_helpers
+from types import BuiltinMethodType
 from typing import Any, Coroutine, Mapping, Optional, Tuple, TypeVar
 
 from . import _pollring
@@ -48,7 +49,7 @@ class EventLoop(_pollring.Loop, asyncio.SelectorEventLoop):
     def run_forever(self) -> None:
         """Runs until :meth:`stop` is called."""
         outer = self._forever
-        self._forever = "_run_once" not in self.__dict__ and type(self)._run_once is _pollring.Loop._run_once
+        self._forever = isinstance(self._run_once, BuiltinMethodType)  # unless somebody has put another in its place
         try:
             super().run_forever()
         finally:
