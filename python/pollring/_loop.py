@@ -100,13 +100,7 @@ def new_event_loop(**ring_options: Any) -> EventLoop:
     return EventLoop(**ring_options)
 
 
-if sys.version_info >= (3, 12):
-
-    def run(main: Coroutine[Any, Any, _Result], *, debug: Optional[bool] = None) -> _Result:
-        """As asyncio.run(), on this loop."""
-        return asyncio.run(main, debug=debug, loop_factory=new_event_loop)
-
-elif sys.version_info >= (3, 11):
+if sys.version_info >= (3, 11):
 
     def run(main: Coroutine[Any, Any, _Result], *, debug: Optional[bool] = None) -> _Result:
         """As asyncio.run(), on this loop."""

@@ -81,7 +81,8 @@ def chosen(names):
 def main(arguments):
     try:
         from test import support
-        import test.test_asyncio  # noqa: F401
+
+        importlib.import_module("test.test_asyncio")
     except ImportError as error:
         print(f"This Python has no test package ({error}); on Debian: apt-get install "
               f"libpython3.{sys.version_info.minor}-testsuite")

@@ -1094,7 +1094,7 @@ def test_a_loop_may_be_made_here_run_there_and_closed_here(make_loop, pair):
 
 
 def test_a_running_loop_is_not_for_other_threads(our_loop, pair):
-    loop, (left, right) = our_loop, pair()
+    loop, (right, _) = our_loop, pair()
 
     async def main():
         for call in (loop.add_reader, loop.add_writer):
