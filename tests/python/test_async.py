@@ -1,4 +1,4 @@
-"""`async for`, and watch(): under asyncio, uvloop and trio, by anyio where a test needs tasks."""
+"""`async for`, and watch(): under asyncio (its own loop, uvloop, ours) and trio, by anyio where a test needs tasks."""
 
 import asyncio
 import errno
@@ -18,6 +18,7 @@ anyio = pytest.importorskip("anyio", reason="anyio is not installed")
 RUNTIMES = {
     "asyncio": ("asyncio", {}),
     "uvloop": ("asyncio", {"use_uvloop": True}),
+    "pollring": ("asyncio", {"policy": pollring.EventLoopPolicy()}),
     "trio": ("trio", {}),
 }
 
