@@ -25,6 +25,7 @@
 %ignore pollring_inbox_collect;
 %ignore pollring_inbox_open;
 %ignore pollring_inbox_close;
+%ignore pollring_inbox_remove_fd;
 %ignore pollring_take;
 %ignore pollring_wait;
 %ignore pollring_next;

@@ -261,7 +261,8 @@ int pollring_poll_remove(struct pollring_poll *poll) {
     return error ? error : events_reach_kernel(ring);
 }
 
-int pollring_remove_fd(struct pollring *ring, int fd) {
+/* Of one inbox, or of all. */
+static int remove_fd(struct pollring *ring, const struct pollring_inbox *inbox, int fd) {
     int removed = 0, error = ring_check(ring);
     if (error)
         return error;
@@ -269,7 +270,7 @@ int pollring_remove_fd(struct pollring *ring, int fd) {
         return -EBADF;
     for (uint32_t slot = *polls_of_fd(ring, fd); slot && !error; slot = poll_of(ring, slot)->next_of_fd) {
         struct pollring_poll *poll = poll_of(ring, slot);
-        if (poll->fd != fd || !poll_is_active(poll))
+        if (poll->fd != fd || !poll_is_active(poll) || (inbox && poll->inbox != inbox))
             continue;
         error = remove_one(ring, poll);
         removed += !error;
@@ -277,6 +278,14 @@ int pollring_remove_fd(struct pollring *ring, int fd) {
     int reached = events_reach_kernel(ring);
     error = error ? error : reached;
     return error ? error : removed;
+}
+
+int pollring_remove_fd(struct pollring *ring, int fd) {
+    return remove_fd(ring, NULL, fd);
+}
+
+int pollring_inbox_remove_fd(struct pollring_inbox *inbox, int fd) {
+    return remove_fd(inbox->ring, inbox, fd);
 }
 
 /* Gives a stopped poll's slot back; the caller's reference to the ring goes with it. */

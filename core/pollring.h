@@ -180,8 +180,12 @@ int pollring_take(struct pollring *ring, struct pollring_inbox *inbox, struct po
 /* As pollring_collect(), but sleeps until this inbox has an event; those of others are queued for them meanwhile. */
 int pollring_inbox_collect(struct pollring *ring, struct pollring_inbox *inbox, const struct timespec *timeout);
 
-/* Opens an inbox of its own on a ring: NULL where memory is short, or the calling thread may not. */
+/* Opens an inbox of its own on a ring: NULL where memory is short, or the calling thread may not. While it is open,
+   pollring_check() may be asked of the ring even after that was closed: -ESHUTDOWN. */
 struct pollring_inbox *pollring_inbox_open(struct pollring *ring);
+
+/* As pollring_remove_fd(), but only this inbox's polls. */
+int pollring_inbox_remove_fd(struct pollring_inbox *inbox, int fd);
 
 /* Ends the inbox's polls (POLLRING_END_CLOSED) and frees it; the poll objects stay until they are freed. Allowed after
    the ring was closed too. Owner's thread only. NULL: nothing. */

@@ -517,6 +517,29 @@ TEST(removing_an_fd_removes_all_its_polls_of_all_inboxes) {
     pollring_inbox_close(inbox);
 }
 
+TEST(removing_an_fd_from_an_inbox_leaves_the_polls_of_others) {
+    struct pollring *ring = open_ring();
+    struct pollring_inbox *inbox = pollring_inbox_open(ring);
+    struct ends pair = make_socketpair();
+    struct pollring_poll *own = arm(ring, pair.near, POLLIN), *others = add_to(inbox, pair.near, POLLIN);
+    assert_int_equal(pollring_inbox_remove_fd(inbox, pair.near), 1);
+    assert_int_equal(pollring_inbox_remove_fd(inbox, pair.near), 0);
+    assert_int_equal(pollring_inbox_remove_fd(inbox, -1), -EBADF);
+    assert_true(pollring_poll_active(own));
+    assert_int_equal(pollring_poll_end_reason(others), POLLRING_END_REMOVED);
+    pollring_inbox_close(inbox);
+}
+
+TEST(an_open_inbox_tells_that_its_ring_was_closed) {
+    struct pollring *ring;
+    assert_int_equal(pollring_open(&ring, NULL), 0);
+    struct pollring_inbox *inbox = pollring_inbox_open(ring);
+    pollring_close(ring);
+    assert_int_equal(pollring_check(ring), -ESHUTDOWN);
+    assert_int_equal(pollring_inbox_remove_fd(inbox, 0), -ESHUTDOWN);
+    pollring_inbox_close(inbox);
+}
+
 TEST(removing_an_fd_has_let_the_file_go_when_it_returns) {
     struct pollring *ring = open_ring();
     struct ends pair = make_socketpair();
@@ -734,6 +757,8 @@ int main(void) {
         RUN(a_removal_has_let_the_file_go_when_the_queue_is_full),
         RUN(a_removal_counts_no_drop_of_its_own),
         RUN(removing_an_fd_removes_all_its_polls_of_all_inboxes),
+        RUN(removing_an_fd_from_an_inbox_leaves_the_polls_of_others),
+        RUN(an_open_inbox_tells_that_its_ring_was_closed),
         RUN(removing_an_fd_has_let_the_file_go_when_it_returns),
         RUN(freeing_has_let_the_file_go_when_it_returns),
         RUN(a_poll_can_be_freed_in_every_state_and_is_heard_of_no_more),
