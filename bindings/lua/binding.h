@@ -12,17 +12,17 @@
 #ifndef POLLRING_LUA_BINDING_H
 #define POLLRING_LUA_BINDING_H
 
-#include "pollring.h"
+#include "pollring_lua.h"
 
 #include <lauxlib.h>
-#include <lua.h>
 
 #define RING_TYPE "pollring.ring"
 #define POLL_TYPE "pollring.poll"
 #define NO_FD (-1) /* for errors that no fd belongs to */
 
 struct ring_object {
-    struct pollring *ring; /* NULL: closed */
+    struct pollring *ring;        /* NULL: closed */
+    struct pollring_inbox *inbox; /* a host's ring: the script's part of it. NULL: the ring is the script's own */
     lua_Integer ids;       /* ids given out so far: 1 to ids */
     lua_Integer free_id;   /* the first of those that can be given out again; 0: none */
 };
@@ -52,7 +52,12 @@ enum { UPVALUE_POLL_TYPE = 1 };
 
 /* module.c */
 int pollring_lua_open_wrapped(lua_State *L); /* SWIG's */
-int luaopen_pollring(lua_State *L);
+
+/* scheduler.c */
+void pollring_lua_scheduler_create(lua_State *L); /* pushes what lua/pollring/scheduler.lua builds on */
+
+/* source.c */
+void pollring_lua_preload(lua_State *L);
 
 /* members.c */
 void pollring_lua_types_create(lua_State *L, int module);
@@ -63,7 +68,9 @@ struct ring_object *pollring_lua_test_ring(lua_State *L, int index);
 extern const luaL_Reg pollring_lua_ring_methods[], pollring_lua_ring_fields[], pollring_lua_ring_metamethods[];
 struct ring_object *pollring_lua_check_ring(lua_State *L, int index, const char *function);
 struct ring_object *pollring_lua_check_open(lua_State *L, int index, const char *function); /* and not closed */
-int pollring_lua_ring_push(lua_State *L, struct pollring *ring);
+struct pollring *pollring_lua_ring_of(const struct ring_object *object); /* NULL: closed, maybe by the host */
+struct ring_object *pollring_lua_ring_create(lua_State *L);                /* pushes a ring object that is closed */
+void pollring_lua_ring_close(lua_State *L, int index);
 
 /* options.c */
 struct pollring_lua_choice {

@@ -14,9 +14,9 @@ struct name {
     const char *name, *wrapped; /* in the object, in SWIG's module */
 };
 
-static const struct name ring_methods[] = {{"submit", "submit"}, {"wake", "wake"},       {"adopt", "adopt"},
-                                           {"fileno", "fileno"}, {"pollfd", "fileno"},   {"remove_fd", "remove_fd"},
-                                           {"stats", "stats"},   {"pending", "pending"}, {NULL, NULL}};
+static const struct name ring_methods[] = {{"submit", "submit"}, {"wake", "wake"},   {"fileno", "fileno"},
+                                           {"pollfd", "fileno"}, {"stats", "stats"}, {"pending", "pending"},
+                                           {NULL, NULL}};
 static const struct name ring_fields[] = {{"active", "active"}, {"backend", "backend"}, {NULL, NULL}};
 static const struct name poll_methods[] = {{"update", "poll_update"},
                                            {"recheck", "poll_recheck"},

@@ -113,8 +113,7 @@ int pollring_lua_ring(lua_State *L) {
     if (options.cq_entries && options.cq_entries < options.entries)
         return pollring_lua_raise(L, "pollring.ring", NO_FD, "cq_entries: %u is less than entries, %u",
                                   options.cq_entries, options.entries);
-    pollring_lua_ring_push(L, NULL);
-    struct ring_object *object = lua_touserdata(L, -1);
+    struct ring_object *object = pollring_lua_ring_create(L);
     int error = pollring_open(&object->ring, &options);
     return error ? refused(L, error, &options) : 1;
 }

@@ -47,9 +47,12 @@ static int add(lua_State *L, const char *function) {
     lua_setmetatable(L, 6);
     pollring_lua_polls_add(L, 6, 1);
 
-    int error = ring->ring
-                    ? pollring_poll_add(ring->ring, &object->poll, fd, events, flags, (void *)(uintptr_t)object->id)
-                    : -ESHUTDOWN;
+    void *owner = (void *)(uintptr_t)object->id;
+    int error = -ESHUTDOWN;
+    if (ring->inbox)
+        error = pollring_poll_add_to(ring->inbox, &object->poll, fd, events, flags, owner);
+    else if (ring->ring)
+        error = pollring_poll_add(ring->ring, &object->poll, fd, events, flags, owner);
     if (!error)
         return 1;
     pollring_lua_polls_forget(L, 6);

@@ -33,7 +33,7 @@
 
 /* A number, or an error; and true, or an error, where the number would always be 0. */
 %typemap(out) int "SWIG_arg += pollring_lua_number(L, \"$symname\", $1);"
-%typemap(out) int pollring_adopt, int pollring_submit, int pollring_wake, int pollring_poll_update,
+%typemap(out) int pollring_submit, int pollring_wake, int pollring_poll_update,
     int pollring_poll_recheck "SWIG_arg += pollring_lua_status(L, \"$symname\", $1);"
 %typemap(out) int pollring_poll_arm
     "SWIG_arg += pollring_lua_status(L, \"$symname\", $1); pollring_lua_poll_armed(L, 1);"
@@ -47,5 +47,9 @@
 %typemap(argout) struct pollring_stats *stats "SWIG_arg += pollring_lua_push_stats(L, $1);"
 %typemap(in, numinputs=0) struct pollring_probe *probe (struct pollring_probe fields) "$1 = &fields;"
 %typemap(argout) struct pollring_probe *probe "SWIG_arg += pollring_lua_push_probe(L, $1);"
+
+/* By hand, because of lent rings. */
+%ignore pollring_remove_fd;
+%ignore pollring_adopt;
 
 %include "../pollring.i"
