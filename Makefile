@@ -83,13 +83,22 @@ python: | liburing    ## Builds the Python package into build/python
 lua: $(BUILD)/lua/pollring.so    ## Builds the Lua module
 
 $(BUILD)/lua/pollring.so: $(BUILD)/lua/pollring_wrap.o $(call objects,bindings/lua) $(call objects,core)
-	$(call exporting,luaopen_pollring; pollring_lua_*) -o $@ $^ $(URING_LIBS)
+	$(call exporting,luaopen_pollring*; pollring_lua_*) -o $@ $^ $(URING_LIBS)
 
 $(BUILD)/lua/pollring_wrap.c: bindings/lua/pollring.i bindings/pollring.i core/pollring.h
 	@mkdir -p $(@D)
 	$(SWIG) -lua -Ibindings -Icore -o $@ $<
 
-$(BUILD)/bindings/lua/%.o $(BUILD)/lua/%.o: CPPFLAGS += $(LUA_CFLAGS) -Ibindings/lua
+$(BUILD)/bindings/lua/%.o $(BUILD)/lua/%.o: CPPFLAGS += $(LUA_CFLAGS) -Ibindings/lua -I$(BUILD)/lua
+
+# The modules in Lua, each as a string, for the table in source.c.
+$(BUILD)/lua/sources.inc: $(LUA_MODULES)
+	@mkdir -p $(@D)
+	for file in $(LUA_MODULES:lua/%.lua=%); do \
+		echo "{\"$$file\", \"@$$file.lua\"," | sed '1s|/|.|'; \
+		sed 's/[\\"]/\\&/g; s/^/"/; s/$$/\\n"/' lua/$$file.lua; echo "},"; \
+	done > $@
+$(BUILD)/bindings/lua/source.o: $(BUILD)/lua/sources.inc
 
 $(BUILD)/lua/pollring_wrap.o: $(BUILD)/lua/pollring_wrap.c    # generated: its warnings are nobody's
 	$(COMPILE) -w -c -o $@ $<

@@ -39,5 +39,8 @@ __attribute__((visibility("default"))) int luaopen_pollring(lua_State *L) {
     lua_setmetatable(L, 1); /* SWIG's, for global variables of C */
     luaL_setfuncs(L, functions, 0);
     pollring_lua_types_create(L, 1);
+    pollring_lua_scheduler_create(L);
+    lua_setfield(L, 1, "_scheduler");
+    pollring_lua_preload(L);
     return 1;
 }

@@ -1,0 +1,442 @@
+/* The scheduler: its life, and its loop, which resumes tasks straight from the batch, the timers, the ready list. */
+#include "scheduler.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum { MOST_EVENTS = 256 }; /* taken in one turn, so that timers and ready tasks get theirs */
+
+/* ---- the loop ---- */
+
+/* What run and step hand to the part of them that may raise. */
+struct loop {
+    struct scheduler *scheduler;
+    const char *function;
+    int64_t until; /* when step is to return */
+    bool to_the_end;
+};
+enum { LOOP_SCHEDULER = 1, LOOP_TASKS = 2 }; /* on the stack there */
+
+static void resume(lua_State *L, struct task *task) {
+    struct scheduler *scheduler = task->scheduler;
+    int results, status = lua_status(task->thread);
+    if (status <= LUA_YIELD) { /* else it died in somebody else's hands */
+        int arguments = task->arguments;
+        task->arguments = 0;
+        task->state = TASK_RUNNING;
+        scheduler->current = scheduler->token = task;
+        status = lua_resume(task->thread, L, arguments, &results);
+        scheduler->current = scheduler->token = NULL;
+        if (status == LUA_YIELD && task->state != TASK_RUNNING)
+            return;
+    }
+    lua_rawgeti(L, LOOP_TASKS, task->id);
+    pollring_lua_task_ended(L, lua_gettop(L), status);
+    lua_settop(L, LOOP_TASKS);
+}
+
+static void deliver(lua_State *L, const struct pollring_event *event) {
+    struct source *source = event->owner;
+    bool both = source->arrived && source->result > 0 && event->result > 0;
+    source->result = both ? source->result | event->result : event->result;
+    source->more = event->more;
+    source->arrived = true;
+    struct task *task = source->waiter;
+    if (!task)
+        return;
+    pollring_lua_task_wake(task, WAKE_EVENT);
+    resume(L, task);
+}
+
+/* Sleeps until there is an event, or until the time. Whatever a hook did has to be expected on return. */
+static int collect(lua_State *L, const struct scheduler *scheduler, int64_t until) {
+    struct timeout none = {.pointer = NULL};
+    for (;;) {
+        struct timespec timeout = {0};
+        int64_t left = until && until != NEVER ? until - pollring_lua_now() : 0;
+        if (left > 0)
+            timeout = (struct timespec){.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
+        struct pollring *ring = pollring_lua_ring_of(scheduler->ring);
+        int result = ring ? pollring_inbox_collect(ring, scheduler->inbox, until == NEVER ? NULL : &timeout) : -ESHUTDOWN;
+        if (result != -EINTR)
+            return result;
+        pollring_lua_interrupted(L, &none);
+    }
+}
+
+static int take(lua_State *L, const struct scheduler *scheduler) {
+    struct pollring_event event;
+    int taken = 0;
+    for (int count = 0; count < MOST_EVENTS; count++) {
+        struct pollring *ring = pollring_lua_ring_of(scheduler->ring);
+        taken = ring ? pollring_take(ring, scheduler->inbox, &event) : 0;
+        if (taken != 1)
+            break;
+        deliver(L, &event);
+    }
+    return taken < 0 ? taken : 0;
+}
+
+/* Timers that were due before the batch was taken: what a task started since then has not been looked for yet. */
+static void fire_timers(lua_State *L, struct scheduler *scheduler, int64_t now) {
+    while (scheduler->timer_count && scheduler->timers[1].time <= now) {
+        struct task *task = scheduler->timers[1].task;
+        pollring_lua_task_wake(task, task->deadline <= now ? WAKE_DEADLINE : WAKE_TIMEOUT);
+        resume(L, task);
+    }
+}
+
+/* Those that are ready now; who becomes ready meanwhile has its turn later. */
+static void resume_ready(lua_State *L, struct scheduler *scheduler) {
+    for (size_t count = scheduler->ready.count; count && scheduler->ready.first; count--) {
+        struct task *task = scheduler->ready.first;
+        pollring_lua_task_list_remove(task);
+        resume(L, task);
+    }
+}
+
+static int64_t earlier(int64_t one, int64_t other) {
+    return one < other ? one : other;
+}
+
+static bool nothing_can_come(const struct scheduler *scheduler) {
+    return !scheduler->ready.first && !scheduler->timer_count && !scheduler->waits;
+}
+
+/* Sleeps where there is nothing else to do. While tasks are ready the core tells from memory whether there is anything
+   to collect. */
+static void turn(lua_State *L, struct scheduler *scheduler, const struct loop *loop) {
+    struct pollring *ring = pollring_lua_ring_of(scheduler->ring);
+    int error = ring ? 0 : -ESHUTDOWN;
+    bool busy = scheduler->ready.first || nothing_can_come(scheduler), look = ring && (!busy || pollring_pending(ring));
+    if (look) {
+        int64_t until = busy ? 0 : loop->until;
+        if (scheduler->timer_count)
+            until = earlier(until, scheduler->timers[1].time);
+        error = collect(L, scheduler, until);
+    }
+    int64_t now = scheduler->timer_count ? pollring_lua_now() : 0;
+    if (!error && look)
+        error = take(L, scheduler);
+    if (error)
+        pollring_lua_raise_errno(L, loop->function, NO_FD, error);
+    if (now)
+        fire_timers(L, scheduler, now);
+    resume_ready(L, scheduler);
+}
+
+/* Raises an error that names the tasks that wait for what can't come: for each other. */
+static void report_stuck(lua_State *L, const struct scheduler *scheduler) {
+    enum { MOST_NAMED = 10 };
+    int named = 0;
+    luaL_Buffer text;
+    luaL_buffinit(L, &text);
+    for (lua_Integer id = 1; id <= scheduler->ids && named < MOST_NAMED; id++) {
+        const struct task *task = NULL;
+        if (lua_rawgeti(L, LOOP_TASKS, id) == LUA_TUSERDATA)
+            task = lua_touserdata(L, -1);
+        lua_pop(L, 1);
+        if (!task)
+            continue;
+        lua_pushfstring(L, "\n\ttask %I", id);
+        luaL_addvalue(&text);
+        for (int level = 1; level < 3; level++) { /* 0 is the wait, in C */
+            lua_Debug where;
+            if (!lua_getstack(task->thread, level, &where) || !lua_getinfo(task->thread, "Sl", &where) ||
+                where.currentline < 0)
+                continue;
+            lua_pushfstring(L, " at %s:%d", where.short_src, where.currentline);
+            luaL_addvalue(&text);
+            break;
+        }
+        named++;
+    }
+    luaL_pushresult(&text);
+    luaL_error(L, "scheduler:run: %I of its tasks can never wake, as they join each other:%s%s",
+               (LUAI_UACINT)scheduler->tasks, lua_tostring(L, -1), scheduler->tasks > named ? "\n\t..." : "");
+}
+
+static int run_loop(lua_State *L) {
+    const struct loop *loop = lua_touserdata(L, 2);
+    struct scheduler *scheduler = loop->scheduler;
+    struct timeout none = {.pointer = NULL};
+    lua_settop(L, LOOP_SCHEDULER);
+    lua_getiuservalue(L, LOOP_SCHEDULER, SCHEDULER_TASKS);
+    do {
+        if (loop->to_the_end && !scheduler->tasks)
+            break;
+        if (loop->to_the_end && nothing_can_come(scheduler))
+            report_stuck(L, scheduler);
+        turn(L, scheduler, loop);
+        if (lua_gethookmask(L) & LUA_MASKCALL) /* lua.c's for Ctrl-C may be among them, and no Lua code runs here */
+            pollring_lua_interrupted(L, &none);
+    } while (loop->to_the_end);
+    return 0;
+}
+
+/* Calls run_loop() with the scheduler at index 1, so that an error leaves it able to go on. */
+static void enter_loop(lua_State *L, struct loop *loop) {
+    struct scheduler *scheduler = loop->scheduler;
+    if (scheduler->running)
+        pollring_lua_raise(L, loop->function, NO_FD, "the scheduler is running already");
+    lua_pushcfunction(L, run_loop);
+    lua_pushvalue(L, 1);
+    lua_pushlightuserdata(L, loop);
+    scheduler->running = true;
+    int status = lua_pcall(L, 2, 0, 0);
+    scheduler->running = false;
+    if (status != LUA_OK)
+        lua_error(L);
+}
+
+/* ---- methods ---- */
+
+static struct scheduler *check_self(lua_State *L, const char *function) {
+    struct scheduler *scheduler = lua_touserdata(L, 1);
+    if (scheduler && lua_getmetatable(L, 1)) {
+        bool own = lua_rawequal(L, -1, lua_upvalueindex(UPVALUE_SCHEDULER_TYPE));
+        lua_pop(L, 1);
+        if (own)
+            return scheduler;
+    }
+    pollring_lua_raise(L, function, NO_FD, "%s expected, got %s (called with . instead of : ?)", SCHEDULER_TYPE,
+                       luaL_typename(L, 1));
+    return NULL;
+}
+
+struct scheduler *pollring_lua_check_scheduler(lua_State *L, const char *function) {
+    struct scheduler *scheduler = check_self(L, function);
+    if (!scheduler->inbox)
+        pollring_lua_raise(L, function, NO_FD, "the scheduler is closed");
+    return scheduler;
+}
+
+static int scheduler_run(lua_State *L) {
+    struct loop all = {pollring_lua_check_scheduler(L, "scheduler:run"), "scheduler:run", NEVER, true};
+    enter_loop(L, &all);
+    return 0;
+}
+
+/* step(timeout): true while there are tasks. */
+static int scheduler_step(lua_State *L) {
+    struct loop once = {pollring_lua_check_scheduler(L, "scheduler:step"), "scheduler:step", NEVER, false};
+    struct timeout timeout;
+    pollring_lua_check_timeout(L, 2, once.function, NO_FD, &timeout);
+    if (timeout.pointer)
+        once.until = pollring_lua_time_of(&timeout);
+    enter_loop(L, &once);
+    lua_pushboolean(L, once.scheduler->tasks > 0);
+    return 1;
+}
+
+static struct pollring *check_ring(lua_State *L, const struct scheduler *scheduler, const char *function) {
+    struct pollring *ring = pollring_lua_ring_of(scheduler->ring);
+    if (!ring)
+        pollring_lua_raise_errno(L, function, NO_FD, -ESHUTDOWN);
+    return ring;
+}
+
+static int scheduler_fileno(lua_State *L) {
+    const struct scheduler *scheduler = pollring_lua_check_scheduler(L, "scheduler:fileno");
+    int fd = pollring_fileno(check_ring(L, scheduler, "scheduler:fileno"));
+    return pollring_lua_number(L, "scheduler:fileno", fd);
+}
+
+static int scheduler_events(lua_State *L) {
+    pollring_lua_check_scheduler(L, "scheduler:events");
+    lua_pushliteral(L, "r");
+    return 1;
+}
+
+/* Seconds until step has something to do, whatever fileno shows; nil: fileno will show it. */
+static int scheduler_timeout(lua_State *L) {
+    const struct scheduler *scheduler = pollring_lua_check_scheduler(L, "scheduler:timeout");
+    if (scheduler->ready.first || pollring_pending(check_ring(L, scheduler, "scheduler:timeout"))) {
+        lua_pushinteger(L, 0);
+    } else if (scheduler->timer_count) {
+        int64_t left = scheduler->timers[1].time - pollring_lua_now();
+        lua_pushnumber(L, left > 0 ? (lua_Number)left / 1e9 : 0);
+    } else {
+        lua_pushnil(L);
+    }
+    return 1;
+}
+
+/* Before close(fd): ends every wait of this scheduler for the fd. Returns how many. */
+static int scheduler_remove_fd(lua_State *L) {
+    struct scheduler *scheduler = check_self(L, "scheduler:remove_fd");
+    int fd = pollring_lua_check_fd(L, 2, "scheduler:remove_fd");
+    pollring_lua_check_scheduler(L, "scheduler:remove_fd");
+    return pollring_lua_number(L, "scheduler:remove_fd", pollring_inbox_remove_fd(scheduler->inbox, fd));
+}
+
+/* on_error(f): f(task, error, traceback) for each task that fails while nobody joins it. */
+static int scheduler_on_error(lua_State *L) {
+    pollring_lua_check_scheduler(L, "scheduler:on_error");
+    if (!lua_isfunction(L, 2))
+        return pollring_lua_raise(L, "scheduler:on_error", NO_FD, "a function expected, got %s", luaL_typename(L, 2));
+    lua_settop(L, 2);
+    lua_setiuservalue(L, 1, SCHEDULER_HANDLER);
+    return 0;
+}
+
+/* ---- life ---- */
+
+static int complain(lua_State *L) {
+    luaL_tolstring(L, 1, NULL);
+    luaL_tolstring(L, lua_isnil(L, 3) ? 2 : 3, NULL);
+    lua_writestringerror("%s failed: ", lua_tostring(L, -2));
+    lua_writestringerror("%s\n", lua_tostring(L, -1));
+    return 0;
+}
+
+/* (ring, own): a scheduler on a ring object, which is closed with it if it is its own. */
+static int scheduler_new(lua_State *L) {
+    struct ring_object *ring = pollring_lua_check_open(L, 1, "scheduler.new");
+    lua_settop(L, 2);
+    struct scheduler *scheduler = lua_newuserdatauv(L, sizeof *scheduler, SCHEDULER_VALUES);
+    *scheduler = (struct scheduler){.ring = ring, .own_ring = lua_toboolean(L, 2)};
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, 3, SCHEDULER_RING);
+    lua_newtable(L);
+    lua_setiuservalue(L, 3, SCHEDULER_TASKS);
+    lua_pushcfunction(L, complain);
+    lua_setiuservalue(L, 3, SCHEDULER_HANDLER);
+    lua_pushvalue(L, lua_upvalueindex(UPVALUE_SCHEDULER_TYPE));
+    lua_setmetatable(L, 3);
+    struct pollring *core = pollring_lua_ring_of(ring);
+    int error = core ? pollring_check(core) : -ESHUTDOWN;
+    if (!error) {
+        scheduler->inbox = pollring_inbox_open(core);
+        error = scheduler->inbox ? 0 : -ENOMEM;
+    }
+    return error ? pollring_lua_failed(L, "scheduler.new", NO_FD, error) : 1;
+}
+
+static void release(struct scheduler *scheduler) {
+    pollring_inbox_close(scheduler->inbox);
+    free(scheduler->timers);
+    scheduler->inbox = NULL;
+    scheduler->timers = NULL;
+    scheduler->timer_count = scheduler->timer_room = 0;
+}
+
+/* Ends all tasks. What their <close> variables raise goes to the handler; the first error of that is raised at last. */
+static int end_tasks(lua_State *L) {
+    struct scheduler *scheduler = lua_touserdata(L, 1);
+    lua_getiuservalue(L, 1, SCHEDULER_TASKS);
+    for (lua_Integer id = 1; id <= scheduler->ids; id++) {
+        if (lua_rawgeti(L, 2, id) == LUA_TUSERDATA)
+            pollring_lua_task_cancel(L, lua_gettop(L));
+        lua_settop(L, 2);
+    }
+    return 0;
+}
+
+static int scheduler_close(lua_State *L) {
+    struct scheduler *scheduler = check_self(L, "scheduler:close");
+    if (!scheduler->inbox)
+        return 0;
+    if (scheduler->running || scheduler->closing)
+        return pollring_lua_raise(L, "scheduler:close", NO_FD, "a task can't close the scheduler that runs it");
+    int status = LUA_OK, first = LUA_OK;
+    lua_settop(L, 1);
+    scheduler->closing = true;
+    while (scheduler->tasks) {
+        lua_settop(L, first ? 2 : 1);
+        lua_pushcfunction(L, end_tasks);
+        lua_pushvalue(L, 1);
+        status = lua_pcall(L, 1, 0, 0);
+        if (!first)
+            first = status;
+    }
+    release(scheduler);
+    if (scheduler->own_ring) {
+        lua_getiuservalue(L, 1, SCHEDULER_RING);
+        pollring_lua_ring_close(L, lua_gettop(L));
+    }
+    lua_settop(L, 2); /* the first error */
+    return first ? lua_error(L) : 0;
+}
+
+/* The tasks are not ended: their coroutines are garbage too, whose <close> variables Lua never closes. */
+static int scheduler_finalise(lua_State *L) {
+    struct scheduler *scheduler = lua_touserdata(L, 1);
+    release(scheduler);
+    return 0;
+}
+
+static int scheduler_tostring(lua_State *L) {
+    const struct scheduler *scheduler = check_self(L, "tostring");
+    if (scheduler->inbox)
+        lua_pushfstring(L, "%s (%I tasks)", SCHEDULER_TYPE, (LUAI_UACINT)scheduler->tasks);
+    else
+        lua_pushfstring(L, "%s (closed)", SCHEDULER_TYPE);
+    return 1;
+}
+
+/* ---- the types ---- */
+
+static const luaL_Reg methods[] = {{"spawn", pollring_lua_spawn},
+                                   {"run", scheduler_run},
+                                   {"step", scheduler_step},
+                                   {"fileno", scheduler_fileno},
+                                   {"pollfd", scheduler_fileno},
+                                   {"events", scheduler_events},
+                                   {"timeout", scheduler_timeout},
+                                   {"remove_fd", scheduler_remove_fd},
+                                   {"on_error", scheduler_on_error},
+                                   {"close", scheduler_close},
+                                   {NULL, NULL}};
+static const luaL_Reg metamethods[] = {{"__gc", scheduler_finalise},
+                                       {"__close", scheduler_close},
+                                       {"__tostring", scheduler_tostring},
+                                       {NULL, NULL}};
+
+/* Functions into the table at the top, with the three metatables at index 1 to 3 as upvalues. */
+static void set_functions(lua_State *L, int types, const luaL_Reg *functions) {
+    for (int i = 0; i < 3; i++)
+        lua_pushvalue(L, types + i);
+    luaL_setfuncs(L, functions, 3);
+}
+
+static void new_type(lua_State *L, const char *name) {
+    lua_newtable(L);
+    lua_pushstring(L, name);
+    lua_setfield(L, -2, "__name");
+    lua_pushboolean(L, false);
+    lua_setfield(L, -2, "__metatable");
+}
+
+/* Pushes {new, scheduler = methods, task = methods}. */
+void pollring_lua_scheduler_create(lua_State *L) {
+    int types = lua_gettop(L) + 1;
+    new_type(L, SCHEDULER_TYPE);
+    new_type(L, TASK_TYPE);
+    new_type(L, WATCH_TYPE);
+    lua_newtable(L);
+    int module = lua_gettop(L);
+
+    lua_newtable(L);
+    set_functions(L, types, methods);
+    set_functions(L, types, pollring_lua_scheduler_waits);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, types, "__index");
+    lua_setfield(L, module, "scheduler");
+    lua_newtable(L);
+    set_functions(L, types, pollring_lua_task_methods);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, types + 1, "__index");
+    lua_setfield(L, module, "task");
+
+    const luaL_Reg *const of_types[] = {metamethods, pollring_lua_task_metamethods, pollring_lua_watch_metamethods};
+    for (int i = 0; i < 3; i++) {
+        lua_pushvalue(L, types + i);
+        set_functions(L, types, of_types[i]);
+        lua_pop(L, 1);
+    }
+    static const luaL_Reg functions[] = {{"new", scheduler_new}, {NULL, NULL}};
+    set_functions(L, types, functions);
+    lua_replace(L, types);
+    lua_settop(L, types);
+}

@@ -1,0 +1,24 @@
+--- Coroutines on one ring: tasks that wait for files, for time and for each other, and block nobody.
+--
+-- What is hot is C (bindings/lua/scheduler*.c): the loop, the waits, the tasks. Here is what is nicer in Lua.
+-- @module pollring.scheduler
+local pollring = require "pollring"
+
+local core = pollring._scheduler
+local scheduler = {}
+
+--- A scheduler.
+-- @param[opt] ring the ring that it shares with others, a lent one too; without, it opens one, and closes it at its end
+-- @return the scheduler; nil, message, errno where no ring can be opened
+function scheduler.new(ring)
+  if ring then
+    return core.new(ring, false)
+  end
+  local own, message, errno = pollring.ring()
+  if not own then
+    return nil, message, errno
+  end
+  return core.new(own, true)
+end
+
+return scheduler
