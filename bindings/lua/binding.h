@@ -23,8 +23,8 @@
 struct ring_object {
     struct pollring *ring;        /* NULL: closed */
     struct pollring_inbox *inbox; /* a host's ring: the script's part of it. NULL: the ring is the script's own */
-    lua_Integer ids;       /* ids given out so far: 1 to ids */
-    lua_Integer free_id;   /* the first of those that can be given out again; 0: none */
+    lua_Integer ids;              /* ids given out so far: 1 to ids */
+    lua_Integer free_id;          /* the first of those that can be given out again; 0: none */
 };
 enum ring_values {
     RING_POLLS = 1, /* the tables of polls.c */
@@ -69,7 +69,7 @@ extern const luaL_Reg pollring_lua_ring_methods[], pollring_lua_ring_fields[], p
 struct ring_object *pollring_lua_check_ring(lua_State *L, int index, const char *function);
 struct ring_object *pollring_lua_check_open(lua_State *L, int index, const char *function); /* and not closed */
 struct pollring *pollring_lua_ring_of(const struct ring_object *object); /* NULL: closed, maybe by the host */
-struct ring_object *pollring_lua_ring_create(lua_State *L);                /* pushes a ring object that is closed */
+struct ring_object *pollring_lua_ring_create(lua_State *L);              /* pushes a ring object that is closed */
 void pollring_lua_ring_close(lua_State *L, int index);
 
 /* options.c */

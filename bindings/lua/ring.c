@@ -183,15 +183,10 @@ static int ring_timeout(lua_State *L) {
     return 1;
 }
 
-const luaL_Reg pollring_lua_ring_methods[] = {{"wait", ring_wait},
-                                              {"watch", pollring_lua_watch},
-                                              {"poll_add", pollring_lua_poll_add},
-                                              {"remove_fd", ring_remove_fd},
-                                              {"adopt", ring_adopt},
-                                              {"close", ring_close},
-                                              {"events", ring_events},
-                                              {"timeout", ring_timeout},
-                                              {NULL, NULL}};
+const luaL_Reg pollring_lua_ring_methods[] = {
+    {"wait", ring_wait},           {"watch", pollring_lua_watch}, {"poll_add", pollring_lua_poll_add},
+    {"remove_fd", ring_remove_fd}, {"adopt", ring_adopt},         {"close", ring_close},
+    {"events", ring_events},       {"timeout", ring_timeout},     {NULL, NULL}};
 const luaL_Reg pollring_lua_ring_fields[] = {{"closed", ring_is_closed}, {NULL, NULL}};
 const luaL_Reg pollring_lua_ring_metamethods[] = {
     {"__gc", ring_close}, {"__close", ring_close}, {"__tostring", ring_tostring}, {NULL, NULL}};

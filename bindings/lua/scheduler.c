@@ -57,7 +57,8 @@ static int collect(lua_State *L, const struct scheduler *scheduler, int64_t unti
         if (left > 0)
             timeout = (struct timespec){.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
         struct pollring *ring = pollring_lua_ring_of(scheduler->ring);
-        int result = ring ? pollring_inbox_collect(ring, scheduler->inbox, until == NEVER ? NULL : &timeout) : -ESHUTDOWN;
+        int result =
+            ring ? pollring_inbox_collect(ring, scheduler->inbox, until == NEVER ? NULL : &timeout) : -ESHUTDOWN;
         if (result != -EINTR)
             return result;
         pollring_lua_interrupted(L, &none);
@@ -191,17 +192,22 @@ static void enter_loop(lua_State *L, struct loop *loop) {
 
 /* ---- methods ---- */
 
-static struct scheduler *check_self(lua_State *L, const char *function) {
-    struct scheduler *scheduler = lua_touserdata(L, 1);
-    if (scheduler && lua_getmetatable(L, 1)) {
-        bool own = lua_rawequal(L, -1, lua_upvalueindex(UPVALUE_SCHEDULER_TYPE));
+/* Comparing with the metatable is several times faster than luaL_checkudata(). */
+void *pollring_lua_check_type(lua_State *L, int upvalue, const char *type, const char *function) {
+    void *object = lua_touserdata(L, 1);
+    if (object && lua_getmetatable(L, 1)) {
+        bool same = lua_rawequal(L, -1, lua_upvalueindex(upvalue));
         lua_pop(L, 1);
-        if (own)
-            return scheduler;
+        if (same)
+            return object;
     }
-    pollring_lua_raise(L, function, NO_FD, "%s expected, got %s (called with . instead of : ?)", SCHEDULER_TYPE,
+    pollring_lua_raise(L, function, NO_FD, "%s expected, got %s (called with . instead of : ?)", type,
                        luaL_typename(L, 1));
     return NULL;
+}
+
+static struct scheduler *check_self(lua_State *L, const char *function) {
+    return pollring_lua_check_type(L, UPVALUE_SCHEDULER_TYPE, SCHEDULER_TYPE, function);
 }
 
 struct scheduler *pollring_lua_check_scheduler(lua_State *L, const char *function) {
@@ -223,7 +229,7 @@ static int scheduler_step(lua_State *L) {
     struct timeout timeout;
     pollring_lua_check_timeout(L, 2, once.function, NO_FD, &timeout);
     if (timeout.pointer)
-        once.until = pollring_lua_time_of(&timeout);
+        once.until = timeout.value.tv_sec || timeout.value.tv_nsec ? pollring_lua_time_of(&timeout) : 0;
     enter_loop(L, &once);
     lua_pushboolean(L, once.scheduler->tasks > 0);
     return 1;
@@ -251,7 +257,8 @@ static int scheduler_events(lua_State *L) {
 /* Seconds until step has something to do, whatever fileno shows; nil: fileno will show it. */
 static int scheduler_timeout(lua_State *L) {
     const struct scheduler *scheduler = pollring_lua_check_scheduler(L, "scheduler:timeout");
-    if (scheduler->ready.first || pollring_pending(check_ring(L, scheduler, "scheduler:timeout"))) {
+    const struct pollring *ring = check_ring(L, scheduler, "scheduler:timeout");
+    if (scheduler->ready.first || pollring_pending(ring)) {
         lua_pushinteger(L, 0);
     } else if (scheduler->timer_count) {
         int64_t left = scheduler->timers[1].time - pollring_lua_now();
@@ -388,10 +395,8 @@ static const luaL_Reg methods[] = {{"spawn", pollring_lua_spawn},
                                    {"on_error", scheduler_on_error},
                                    {"close", scheduler_close},
                                    {NULL, NULL}};
-static const luaL_Reg metamethods[] = {{"__gc", scheduler_finalise},
-                                       {"__close", scheduler_close},
-                                       {"__tostring", scheduler_tostring},
-                                       {NULL, NULL}};
+static const luaL_Reg metamethods[] = {
+    {"__gc", scheduler_finalise}, {"__close", scheduler_close}, {"__tostring", scheduler_tostring}, {NULL, NULL}};
 
 /* Functions into the table at the top, with the three metatables at index 1 to 3 as upvalues. */
 static void set_functions(lua_State *L, int types, const luaL_Reg *functions) {
@@ -408,35 +413,32 @@ static void new_type(lua_State *L, const char *name) {
     lua_setfield(L, -2, "__metatable");
 }
 
-/* Pushes {new, scheduler = methods, task = methods}. */
+/* Pushes {new, scheduler, task, watch}: a function, and each type's methods, to which the Lua part adds its own. */
 void pollring_lua_scheduler_create(lua_State *L) {
+    static const struct {
+        const char *type, *name;
+        const luaL_Reg *methods, *metamethods;
+    } all[] = {{SCHEDULER_TYPE, "scheduler", methods, metamethods},
+               {TASK_TYPE, "task", pollring_lua_task_methods, pollring_lua_task_metamethods},
+               {WATCH_TYPE, "watch", pollring_lua_watch_methods, pollring_lua_watch_metamethods}};
+    static const luaL_Reg functions[] = {{"new", scheduler_new}, {NULL, NULL}};
     int types = lua_gettop(L) + 1;
-    new_type(L, SCHEDULER_TYPE);
-    new_type(L, TASK_TYPE);
-    new_type(L, WATCH_TYPE);
+    for (int i = 0; i < 3; i++)
+        new_type(L, all[i].type);
     lua_newtable(L);
-    int module = lua_gettop(L);
-
-    lua_newtable(L);
-    set_functions(L, types, methods);
-    set_functions(L, types, pollring_lua_scheduler_waits);
-    lua_pushvalue(L, -1);
-    lua_setfield(L, types, "__index");
-    lua_setfield(L, module, "scheduler");
-    lua_newtable(L);
-    set_functions(L, types, pollring_lua_task_methods);
-    lua_pushvalue(L, -1);
-    lua_setfield(L, types + 1, "__index");
-    lua_setfield(L, module, "task");
-
-    const luaL_Reg *const of_types[] = {metamethods, pollring_lua_task_metamethods, pollring_lua_watch_metamethods};
+    set_functions(L, types, functions);
     for (int i = 0; i < 3; i++) {
         lua_pushvalue(L, types + i);
-        set_functions(L, types, of_types[i]);
+        set_functions(L, types, all[i].metamethods);
+        lua_newtable(L);
+        set_functions(L, types, all[i].methods);
+        if (i == 0)
+            set_functions(L, types, pollring_lua_scheduler_waits);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, types + 3, all[i].name);
+        lua_setfield(L, -2, "__index");
         lua_pop(L, 1);
     }
-    static const luaL_Reg functions[] = {{"new", scheduler_new}, {NULL, NULL}};
-    set_functions(L, types, functions);
     lua_replace(L, types);
     lua_settop(L, types);
 }

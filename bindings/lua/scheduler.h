@@ -57,10 +57,10 @@ struct task {
     lua_Integer id; /* in the scheduler's table of tasks */
     enum task_state state;
     enum wake wake;
-    int arguments;            /* for the first resume */
-    struct source own;        /* a one-shot, kept for the next wait for the same fd and mask */
-    struct source *source;    /* what it waits for: its own, a watch's, or NULL */
-    struct task_list *list;   /* the list that it is in: of ready tasks, or of those that join a task */
+    int arguments;          /* for the first resume */
+    struct source own;      /* a one-shot, kept for the next wait for the same fd and mask */
+    struct source *source;  /* what it waits for: its own, a watch's, or NULL */
+    struct task_list *list; /* the list that it is in: of ready tasks, or of those that join a task */
     struct task *previous, *next;
     struct task_list joiners; /* those who wait for its end */
     size_t timer;             /* its place in the heap, 0: none */
@@ -80,7 +80,7 @@ struct timer {
 };
 
 struct scheduler {
-    struct ring_object *ring; /* alive: it is a value of this object */
+    struct ring_object *ring;     /* alive: it is a value of this object */
     struct pollring_inbox *inbox; /* NULL: closed */
     bool own_ring;                /* closed with the scheduler */
     bool running;                 /* in run or step */
@@ -103,11 +103,12 @@ enum scheduler_values {
 enum scheduler_upvalues { UPVALUE_SCHEDULER_TYPE = 1, UPVALUE_TASK_TYPE = 2, UPVALUE_WATCH_TYPE = 3 };
 
 /* scheduler.c */
+void *pollring_lua_check_type(lua_State *L, int upvalue, const char *type, const char *function); /* at index 1 */
 struct scheduler *pollring_lua_check_scheduler(lua_State *L, const char *function); /* at index 1, and not closed */
 
 /* scheduler_task.c */
 extern const luaL_Reg pollring_lua_task_methods[], pollring_lua_task_metamethods[];
-int pollring_lua_spawn(lua_State *L); /* scheduler:spawn() */
+int pollring_lua_spawn(lua_State *L);                                     /* scheduler:spawn() */
 struct task *pollring_lua_check_task(lua_State *L, const char *function); /* at index 1 */
 void pollring_lua_task_wake(struct task *task, enum wake wake);
 void pollring_lua_task_make_ready(struct task *task);
@@ -118,12 +119,12 @@ void pollring_lua_task_join(struct task *task, struct task *joined);
 void pollring_lua_task_list_remove(struct task *task);
 
 /* scheduler_wait.c */
-extern const luaL_Reg pollring_lua_scheduler_waits[], pollring_lua_watch_metamethods[];
+extern const luaL_Reg pollring_lua_scheduler_waits[], pollring_lua_watch_methods[], pollring_lua_watch_metamethods[];
 int pollring_lua_join(lua_State *L); /* task:join() */
 
 /* scheduler_timer.c */
 int64_t pollring_lua_now(void);
-int64_t pollring_lua_time_of(const struct timeout *timeout); /* when it has passed */
+int64_t pollring_lua_time_of(const struct timeout *timeout);  /* when it has passed */
 int pollring_lua_timers_reserve(struct scheduler *scheduler); /* room for one task more: 0 or -ENOMEM */
 void pollring_lua_timer_start(struct task *task, int64_t time);
 void pollring_lua_timer_stop(struct task *task);

@@ -176,11 +176,14 @@ static int keep_error(lua_State *L) {
     return 0;
 }
 
-/* Pops the error at the top and keeps it, without a traceback. */
+/* Pops the error at the top and keeps it. No stack is left, or no memory: a message stands for its traceback. */
 static void keep_bare_error(lua_State *L, int object) {
-    lua_setiuservalue(L, object, TASK_ERROR);
-    lua_pushnil(L);
+    if (lua_type(L, -1) == LUA_TSTRING)
+        lua_pushvalue(L, -1);
+    else
+        lua_pushnil(L);
     lua_setiuservalue(L, object, TASK_TRACEBACK);
+    lua_setiuservalue(L, object, TASK_ERROR);
 }
 
 /* Unwinds a task's stack, which closes its <close> variables. Whether they, or the error before, leave an error. */
@@ -239,16 +242,7 @@ void pollring_lua_task_cancel(lua_State *L, int object) {
 /* ---- methods ---- */
 
 struct task *pollring_lua_check_task(lua_State *L, const char *function) {
-    struct task *task = lua_touserdata(L, 1);
-    if (task && lua_getmetatable(L, 1)) {
-        bool own = lua_rawequal(L, -1, lua_upvalueindex(UPVALUE_TASK_TYPE));
-        lua_pop(L, 1);
-        if (own)
-            return task;
-    }
-    pollring_lua_raise(L, function, NO_FD, "%s expected, got %s (called with . instead of : ?)", TASK_TYPE,
-                       luaL_typename(L, 1));
-    return NULL;
+    return pollring_lua_check_type(L, UPVALUE_TASK_TYPE, TASK_TYPE, function);
 }
 
 /* cancel(): false where it has ended already. Its <close> variables are closed on return. */
@@ -291,7 +285,7 @@ static int closed(lua_State *L) {
     lua_settop(L, 1);
     bool joined = leave(L, task, 1, TASK_FAILED);
     lua_pushliteral(L, "a task's coroutine was closed by hand: task:cancel() ends a task");
-    lua_pushvalue(L, -1);
+    lua_pushvalue(L, 2);
     keep_bare_error(L, 1);
     if (!joined)
         report(L, 1);

@@ -145,8 +145,7 @@ static int fd_waited(lua_State *L, int status, lua_KContext context) {
 static int scheduler_wait_fd(lua_State *L) {
     struct scheduler *scheduler = pollring_lua_check_scheduler(L, "scheduler:wait_fd");
     int fd = pollring_lua_check_fd(L, 2, "scheduler:wait_fd");
-    uint32_t events =
-        lua_isnoneornil(L, 3) ? POLLIN : pollring_lua_check_mask(L, 3, "scheduler:wait_fd", fd);
+    uint32_t events = lua_isnoneornil(L, 3) ? POLLIN : pollring_lua_check_mask(L, 3, "scheduler:wait_fd", fd);
     int64_t until = check_timeout(L, 4, "scheduler:wait_fd", fd);
     struct task *task = current_task(L, scheduler, "scheduler:wait_fd");
     check_deadline(L, task);
@@ -184,19 +183,53 @@ static int watched(lua_State *L, int status, lua_KContext context) {
     return push_event(L, &watch->source);
 }
 
-/* Upvalue 1: the watch. */
-static int watch_next(lua_State *L) {
-    struct watch *watch = lua_touserdata(L, lua_upvalueindex(1));
+/* Suspends the calling task until the watch has an event, or has ended. */
+static int wait_for_watch(lua_State *L, struct watch *watch, const char *function, int64_t until,
+                          lua_KFunction continuation) {
     struct source *source = &watch->source;
-    if (source->arrived || !source->poll || !pollring_poll_active(source->poll))
-        return push_event(L, source);
-    struct task *task = current_task(L, watch->scheduler, "scheduler:watch");
+    struct task *task = current_task(L, watch->scheduler, function);
     if (source->waiter)
-        return pollring_lua_raise(L, "scheduler:watch", pollring_poll_fd(source->poll),
+        return pollring_lua_raise(L, function, pollring_poll_fd(source->poll),
                                   "another task waits for the next event of this watch");
     check_deadline(L, task);
     wait_for(task, source);
-    return pause_until(L, task, NEVER, watched);
+    return pause_until(L, task, until, continuation);
+}
+
+static bool can_tell_at_once(const struct source *source) {
+    return source->arrived || !source->poll || !pollring_poll_active(source->poll);
+}
+
+/* Upvalue 1: the watch. */
+static int watch_next(lua_State *L) {
+    struct watch *watch = lua_touserdata(L, lua_upvalueindex(1));
+    if (can_tell_at_once(&watch->source))
+        return push_event(L, &watch->source);
+    return wait_for_watch(L, watch, "scheduler:watch", NEVER, watched);
+}
+
+static int push_event_or_closed(lua_State *L, struct source *source) {
+    int values = push_event(L, source);
+    if (values)
+        return values;
+    lua_pushnil(L);
+    lua_pushliteral(L, "closed");
+    return 2;
+}
+
+static int watch_waited(lua_State *L, int status, lua_KContext context) {
+    (void)status;
+    struct watch *watch = lua_touserdata(L, 1);
+    return woken(L, context)->wake == WAKE_TIMEOUT ? timed_out(L) : push_event_or_closed(L, &watch->source);
+}
+
+/* wait(timeout), of the watch itself: its next event; nil, "timeout"; nil, "closed" once it has ended. */
+static int watch_wait(lua_State *L) {
+    struct watch *watch = pollring_lua_check_type(L, UPVALUE_WATCH_TYPE, WATCH_TYPE, "watch:wait");
+    int64_t until = check_timeout(L, 2, "watch:wait", NO_FD);
+    if (can_tell_at_once(&watch->source))
+        return push_event_or_closed(L, &watch->source);
+    return wait_for_watch(L, watch, "watch:wait", until, watch_waited);
 }
 
 /* watch(fd, mask, options): for events, more in ... */
@@ -217,7 +250,7 @@ static int scheduler_watch(lua_State *L) {
     lua_pushvalue(L, lua_upvalueindex(UPVALUE_WATCH_TYPE));
     lua_setmetatable(L, 5);
     lua_pushvalue(L, 5);
-    lua_pushcclosure(L, watch_next, 1); /* 6 */
+    lua_pushcclosure(L, watch_next, 1);        /* 6 */
     pollring_lua_check_scheduler(L, function); /* a finaliser may have closed it since */
     int error = pollring_poll_add_to(scheduler->inbox, &watch->source.poll, fd, events, flags, &watch->source);
     if (error && failed_to_arm(L, function, fd, events, error)) { /* nil, message, errno */
@@ -339,7 +372,10 @@ static int scheduler_deadline(lua_State *L) {
     return deadline_ended(L, status, (lua_KContext)task);
 }
 
-const luaL_Reg pollring_lua_scheduler_waits[] = {{"sleep", scheduler_sleep},       {"wait_fd", scheduler_wait_fd},
-                                                 {"watch", scheduler_watch},       {"deadline", scheduler_deadline},
+const luaL_Reg pollring_lua_scheduler_waits[] = {{"sleep", scheduler_sleep},
+                                                 {"wait_fd", scheduler_wait_fd},
+                                                 {"watch", scheduler_watch},
+                                                 {"deadline", scheduler_deadline},
                                                  {NULL, NULL}};
+const luaL_Reg pollring_lua_watch_methods[] = {{"wait", watch_wait}, {NULL, NULL}};
 const luaL_Reg pollring_lua_watch_metamethods[] = {{"__gc", watch_close}, {"__close", watch_close}, {NULL, NULL}};

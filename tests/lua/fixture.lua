@@ -5,6 +5,7 @@
 -- asserted at once. What a child does is waited for, and GUARD only ends what would hang.
 local busted = require "busted"
 local pollring = require "pollring"
+local scheduler = require "pollring.scheduler"
 local socket = require "socket"
 local uv = require "luv"
 
@@ -97,6 +98,15 @@ function fixture.ring(options)
   local ring = assert(pollring.ring(options))
   rings[ring] = true
   return ring
+end
+
+-- On a ring, or on one of its own.
+function fixture.scheduler(ring)
+  local opened = assert(scheduler.new(ring))
+  afterwards(function()
+    opened:close()
+  end)
+  return opened
 end
 
 -- They are the test's alone, which leaves them to the collector.
