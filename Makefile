@@ -58,9 +58,12 @@ $(BUILD)/%.o: %.c | liburing
 
 # The header marks nothing for export. What the core's files share among themselves stays out of the archive's symbols
 # because it is one object file whose other names are local, and out of a shared object's by a version script.
+archive = $(LD) -r -o $(@:.a=.o) $^ && \
+	$(OBJCOPY) --wildcard $(foreach symbol,$(1),--keep-global-symbol='$(symbol)') $(@:.a=.o) && \
+	rm -f $@ && $(AR) rcs $@ $(@:.a=.o)
+
 $(BUILD)/libpollring.a: $(call objects,core)
-	$(LD) -r -o $(BUILD)/pollring.o $^ && $(OBJCOPY) --wildcard --keep-global-symbol='pollring_*' $(BUILD)/pollring.o
-	rm -f $@ && $(AR) rcs $@ $(BUILD)/pollring.o
+	$(call archive,pollring_*)
 
 exporting = echo '{ global: $(1); local: *; };' > $@.map && $(LINK) -shared -Wl,--version-script=$@.map
 
@@ -80,10 +83,15 @@ python: | liburing    ## Builds the Python package into build/python
 
 # ---- Lua: build/lua/pollring.so ----
 
-lua: $(BUILD)/lua/pollring.so    ## Builds the Lua module
+lua: $(BUILD)/lua/pollring.so $(BUILD)/libpollring_lua.a    ## Builds the Lua module, and the one for hosts in C
 
-$(BUILD)/lua/pollring.so: $(BUILD)/lua/pollring_wrap.o $(call objects,bindings/lua) $(call objects,core)
-	$(call exporting,luaopen_pollring*; pollring_lua_*) -o $@ $^ $(URING_LIBS)
+LUA_OBJECTS := $(BUILD)/lua/pollring_wrap.o $(call objects,bindings/lua)
+
+$(BUILD)/lua/pollring.so: $(LUA_OBJECTS) $(call objects,core)
+	$(call exporting,luaopen_pollring*; pollring_lua_push) -o $@ $^ $(URING_LIBS)
+
+$(BUILD)/libpollring_lua.a: $(LUA_OBJECTS)
+	$(call archive,luaopen_pollring* pollring_lua_push)
 
 $(BUILD)/lua/pollring_wrap.c: bindings/lua/pollring.i bindings/pollring.i core/pollring.h
 	@mkdir -p $(@D)
@@ -91,12 +99,12 @@ $(BUILD)/lua/pollring_wrap.c: bindings/lua/pollring.i bindings/pollring.i core/p
 
 $(BUILD)/bindings/lua/%.o $(BUILD)/lua/%.o: CPPFLAGS += $(LUA_CFLAGS) -Ibindings/lua -I$(BUILD)/lua
 
-# The modules in Lua, each as a string, for the table in source.c.
+# The modules in Lua, each as a string, for the table in source.c, which gives them their require.
 $(BUILD)/lua/sources.inc: $(LUA_MODULES)
 	@mkdir -p $(@D)
 	for file in $(LUA_MODULES:lua/%.lua=%); do \
 		echo "{\"$$file\", \"@$$file.lua\"," | sed '1s|/|.|'; \
-		sed 's/[\\"]/\\&/g; s/^/"/; s/$$/\\n"/' lua/$$file.lua; echo "},"; \
+		sed 's/[\\"]/\\&/g; 1s/^/local require = ... /; s/^/"/; s/$$/\\n"/' lua/$$file.lua; echo "},"; \
 	done > $@
 $(BUILD)/bindings/lua/source.o: $(BUILD)/lua/sources.inc
 
@@ -105,12 +113,22 @@ $(BUILD)/lua/pollring_wrap.o: $(BUILD)/lua/pollring_wrap.c    # generated: its w
 
 # ---- tests, examples, benchmarks ----
 
-.PHONY: test test-c test-python test-asyncio test-lua soak test-ecosystem test-programs c-programs demo demo-c demo-lua bench
+.PHONY: test test-c test-python test-asyncio test-lua soak test-ecosystem test-programs c-programs host-programs demo demo-c demo-lua bench
 .SECONDARY:    # keeps the object files of programs
 
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/c/%.o $(BUILD)/libpollring.a
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $^ -lcmocka $(URING_LIBS)
+	$(LINK) -o $@ $(inputs) -lcmocka $(URING_LIBS)
+
+# In the order in which a linker wants them.
+inputs = $(filter %.o,$^) $(filter %_lua.a,$^) $(filter %/libpollring.a,$^)
+
+# What holds a lua_State: the modules of hosts in C, and Lua itself.
+HOSTED := $(filter $(BUILD)/examples/host_% $(BUILD)/tests/test_lua%,$(EXAMPLES) $(TESTS))
+$(HOSTED): $(BUILD)/libpollring_lua.a
+$(HOSTED): URING_LIBS += $(shell pkg-config --libs $(LUA)) -lm -ldl
+$(HOSTED:$(BUILD)/examples/%=$(BUILD)/examples/c/%.o): CPPFLAGS += $(LUA_CFLAGS) -Ibindings/lua
+$(HOSTED:$(BUILD)/tests/%=$(BUILD)/tests/c/%.o): CPPFLAGS += $(LUA_CFLAGS) -Ibindings/lua
 
 # Its functions stand in the place of those that the library calls.
 wrapped := malloc calloc realloc aligned_alloc mmap eventfd epoll_create1 epoll_ctl \
@@ -133,7 +151,7 @@ $(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libpollring.a
 $(SOAK): $(BUILD)/tests/soak/soak.o $(BUILD)/libpollring.a
 $(EXAMPLES) $(BENCHES) $(SOAK):
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $^ $(URING_LIBS)
+	$(LINK) -o $@ $(inputs) $(URING_LIBS)
 
 # What the Lua specs need and Lua can't do.
 $(BUILD)/tests/lua/process.so: tests/lua/process.c
@@ -141,6 +159,7 @@ $(BUILD)/tests/lua/process.so: tests/lua/process.c
 	$(COMPILE) $(LUA_CFLAGS) $(WARNINGS) -shared -o $@ $<
 
 c-programs: $(TESTS) $(RULES)
+host-programs: $(filter $(BUILD)/examples/host_%,$(EXAMPLES))
 
 test-programs: all c-programs $(BUILD)/tests/lua/process.so instrumented $(EXAMPLES) $(SOAK)    ## Builds all that the tests need
 
@@ -154,7 +173,7 @@ test-python: python    ## Python tests (pytest), likewise
 	$(RUN_TESTS) python signals-python
 test-asyncio: python    ## CPython's own tests of asyncio on our event loop, as PYTHON has them
 	$(RUN_TESTS) asyncio
-test-lua: lua $(BUILD)/tests/lua/process.so    ## Lua tests (busted)
+test-lua: lua host-programs $(BUILD)/tests/lua/process.so    ## Lua tests (busted)
 	$(RUN_TESTS) lua
 soak: all $(SOAK)    ## Load for ten minutes; SECONDS=60: for as long; BACKEND=io_uring or epoll: on this one only
 	@LUA="$(LUA)" $(PYTHON) tests/soak/run.py $(or $(SECONDS),600) $(BACKEND)
@@ -167,7 +186,7 @@ valgrind: $(TESTS)    ## C tests under valgrind
 
 # Without warnings: under the sanitizers gcc gives some that are false, and the first build has given those that are true.
 INSTRUMENTED := asan ubsan tsan fuzz
-asan  := CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address" c-programs python lua
+asan  := CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address" c-programs host-programs python lua
 ubsan := CFLAGS="-O1 -g -fsanitize=undefined -fno-sanitize-recover=undefined" c-programs
 tsan  := CFLAGS="-O1 -g -fsanitize=thread" c-programs
 fuzz  := CC=$(CLANG) CFLAGS="-O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" fuzzer
@@ -198,7 +217,7 @@ export LUA_CPATH_5_4 = $(BUILD)/lua/?.so;;
 
 demo: python    ## Runs the example in Python
 	PYTHONPATH=$(BUILD)/python $(PYTHON) examples/python/watch_everything.py
-demo-c: $(EXAMPLES)    ## Runs the example in C
+demo-c: $(BUILD)/examples/watch_everything    ## Runs the example in C
 	$(BUILD)/examples/watch_everything
 demo-lua: lua    ## Runs the example in Lua
 	$(LUA) examples/lua/watch_everything.lua
@@ -245,20 +264,19 @@ lint:    ## Checks with clang-format, pyflakes3 and shellcheck, as far as they a
 ROOT = $(DESTDIR)$(PREFIX)
 
 install: core lua    ## Installs the library and the Lua module under PREFIX (pip installs the Python package)
-	install -d $(ROOT)/include $(ROOT)/lib/pkgconfig $(ROOT)/lib/lua/5.4 $(ROOT)/share/lua/5.4/pollring
-	install -m 644 core/pollring.h $(ROOT)/include
-	install -m 644 $(BUILD)/libpollring.a $(ROOT)/lib
+	install -d $(ROOT)/include $(ROOT)/lib/pkgconfig $(ROOT)/lib/lua/5.4
+	install -m 644 core/pollring.h bindings/lua/pollring_lua.h $(ROOT)/include
+	install -m 644 $(BUILD)/libpollring.a $(BUILD)/libpollring_lua.a $(ROOT)/lib
 	install -m 755 $(BUILD)/libpollring.so.0 $(ROOT)/lib
 	ln -sf libpollring.so.0 $(ROOT)/lib/libpollring.so
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' core/pollring.pc.in > $(ROOT)/lib/pkgconfig/pollring.pc
 	install -m 755 $(BUILD)/lua/pollring.so $(ROOT)/lib/lua/5.4
-	$(if $(LUA_MODULES),install -m 644 $(LUA_MODULES) $(ROOT)/share/lua/5.4/pollring)
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || /sbin/ldconfig    # else a new library isn't found until it runs
 
 uninstall:    ## Takes away what install put there
-	cd $(ROOT) && rm -f include/pollring.h lib/libpollring.a lib/libpollring.so.0 lib/libpollring.so \
-		lib/pkgconfig/pollring.pc lib/lua/5.4/pollring.so $(LUA_MODULES:lua/%=share/lua/5.4/%)
-	rmdir $(ROOT)/share/lua/5.4/pollring
+	cd $(ROOT) && rm -f include/pollring.h include/pollring_lua.h lib/libpollring.a lib/libpollring_lua.a \
+		lib/libpollring.so.0 lib/libpollring.so \
+		lib/pkgconfig/pollring.pc lib/lua/5.4/pollring.so
 
 clean:    ## Removes build/
 	rm -rf $(BUILD)

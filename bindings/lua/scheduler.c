@@ -369,6 +369,16 @@ static int scheduler_close(lua_State *L) {
 /* The tasks are not ended: their coroutines are garbage too, whose <close> variables Lua never closes. */
 static int scheduler_finalise(lua_State *L) {
     struct scheduler *scheduler = lua_touserdata(L, 1);
+    lua_settop(L, 1);
+    lua_getiuservalue(L, 1, SCHEDULER_TASKS);
+    for (lua_Integer id = 1; id <= scheduler->ids; id++) {
+        if (lua_rawgeti(L, 2, id) == LUA_TUSERDATA) {
+            struct task *task = lua_touserdata(L, -1);
+            pollring_poll_free(task->own.poll);
+            task->own.poll = NULL;
+        }
+        lua_settop(L, 2);
+    }
     release(scheduler);
     return 0;
 }

@@ -13,17 +13,31 @@ static const struct {
 };
 enum { SOURCES = sizeof sources / sizeof *sources };
 
+/* What these modules see as require, as a host may have no package library. Pushes the value of the module named at
+   index 1, which is "pollring" or one of these. */
+static int require(lua_State *L) {
+    const char *name = luaL_checkstring(L, 1);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    if (lua_getfield(L, -1, name) != LUA_TNIL)
+        return 1;
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    lua_getfield(L, -1, name);
+    lua_call(L, 0, 1);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, 2, name);
+    return 1;
+}
+
 /* The loader of a module; upvalue 1: its place in the table. */
 static int load(lua_State *L) {
     lua_Integer place = lua_tointeger(L, lua_upvalueindex(1));
     if (luaL_loadbuffer(L, sources[place].text, strlen(sources[place].text), sources[place].chunk))
         return lua_error(L);
-    lua_pushstring(L, sources[place].module);
+    lua_pushcfunction(L, require);
     lua_call(L, 1, 1);
     return 1;
 }
 
-/* For require. */
 void pollring_lua_preload(lua_State *L) {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
     for (int i = 0; i < SOURCES; i++) {
@@ -34,11 +48,10 @@ void pollring_lua_preload(lua_State *L) {
     lua_pop(L, 1);
 }
 
-/* For require without "pollring" before it. */
+/* For require without "pollring" before it, and for hosts. */
 __attribute__((visibility("default"))) int luaopen_pollring_scheduler(lua_State *L) {
     luaL_requiref(L, "pollring", luaopen_pollring, 0);
-    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-    lua_getfield(L, -1, "pollring.scheduler");
-    lua_call(L, 0, 1);
-    return 1;
+    lua_settop(L, 0);
+    lua_pushliteral(L, "pollring.scheduler");
+    return require(L);
 }
