@@ -56,6 +56,10 @@ int pollring_lua_open_wrapped(lua_State *L); /* SWIG's */
 /* scheduler.c */
 void pollring_lua_scheduler_create(lua_State *L); /* pushes what lua/pollring/scheduler.lua builds on */
 
+/* stdio.c */
+int pollring_lua_read_now(lua_State *L);
+int pollring_lua_set_nonblocking(lua_State *L);
+
 /* source.c */
 void pollring_lua_preload(lua_State *L);
 

@@ -370,6 +370,7 @@ static int scheduler_close(lua_State *L) {
 static int scheduler_finalise(lua_State *L) {
     struct scheduler *scheduler = lua_touserdata(L, 1);
     lua_settop(L, 1);
+    release(scheduler); /* first, so that the polls end together */
     lua_getiuservalue(L, 1, SCHEDULER_TASKS);
     for (lua_Integer id = 1; id <= scheduler->ids; id++) {
         if (lua_rawgeti(L, 2, id) == LUA_TUSERDATA) {
@@ -379,7 +380,6 @@ static int scheduler_finalise(lua_State *L) {
         }
         lua_settop(L, 2);
     }
-    release(scheduler);
     return 0;
 }
 
@@ -423,7 +423,13 @@ static void new_type(lua_State *L, const char *name) {
     lua_setfield(L, -2, "__metatable");
 }
 
-/* Pushes {new, scheduler, task, watch}: a function, and each type's methods, to which the Lua part adds its own. */
+/* now(): seconds on the clock of timeouts. */
+static int now(lua_State *L) {
+    lua_pushnumber(L, (lua_Number)pollring_lua_now() / 1e9);
+    return 1;
+}
+
+/* Pushes a table of functions, and of each type's methods, to which the Lua part adds its own. */
 void pollring_lua_scheduler_create(lua_State *L) {
     static const struct {
         const char *type, *name;
@@ -431,7 +437,11 @@ void pollring_lua_scheduler_create(lua_State *L) {
     } all[] = {{SCHEDULER_TYPE, "scheduler", methods, metamethods},
                {TASK_TYPE, "task", pollring_lua_task_methods, pollring_lua_task_metamethods},
                {WATCH_TYPE, "watch", pollring_lua_watch_methods, pollring_lua_watch_metamethods}};
-    static const luaL_Reg functions[] = {{"new", scheduler_new}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"new", scheduler_new},
+                                         {"now", now},
+                                         {"read_now", pollring_lua_read_now},
+                                         {"set_nonblocking", pollring_lua_set_nonblocking},
+                                         {NULL, NULL}};
     int types = lua_gettop(L) + 1;
     for (int i = 0; i < 3; i++)
         new_type(L, all[i].type);

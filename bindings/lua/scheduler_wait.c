@@ -49,6 +49,7 @@ static int pause_until(lua_State *L, struct task *task, int64_t until, lua_KFunc
     return lua_yieldk(L, 0, (lua_KContext)task, continuation);
 }
 
+/* The source's next event wakes the task. */
 static void wait_for(struct task *task, struct source *source) {
     source->waiter = task;
     task->source = source;
@@ -141,19 +142,22 @@ static int fd_waited(lua_State *L, int status, lua_KContext context) {
     return 1;
 }
 
-/* wait_fd(fd, mask, timeout): the event; nil, "timeout"; nil, "closed" after remove_fd(). */
-static int scheduler_wait_fd(lua_State *L) {
-    struct scheduler *scheduler = pollring_lua_check_scheduler(L, "scheduler:wait_fd");
-    int fd = pollring_lua_check_fd(L, 2, "scheduler:wait_fd");
-    uint32_t events = lua_isnoneornil(L, 3) ? POLLIN : pollring_lua_check_mask(L, 3, "scheduler:wait_fd", fd);
-    int64_t until = check_timeout(L, 4, "scheduler:wait_fd", fd);
-    struct task *task = current_task(L, scheduler, "scheduler:wait_fd");
+static int wait_once(lua_State *L, struct task *task, int fd, uint32_t events, int64_t until) {
     check_deadline(L, task);
     int error = arm(task, fd, events);
     if (error)
         return failed_to_arm(L, "scheduler:wait_fd", fd, events, error);
     wait_for(task, &task->own);
     return pause_until(L, task, until, fd_waited);
+}
+
+/* wait_fd(fd, mask, timeout): the event; nil, "timeout"; nil, "closed" after remove_fd(). */
+static int scheduler_wait_fd(lua_State *L) {
+    struct scheduler *scheduler = pollring_lua_check_scheduler(L, "scheduler:wait_fd");
+    int fd = pollring_lua_check_fd(L, 2, "scheduler:wait_fd");
+    uint32_t events = lua_isnoneornil(L, 3) ? POLLIN : pollring_lua_check_mask(L, 3, "scheduler:wait_fd", fd);
+    int64_t until = check_timeout(L, 4, "scheduler:wait_fd", fd);
+    return wait_once(L, current_task(L, scheduler, "scheduler:wait_fd"), fd, events, until);
 }
 
 /* ---- all events of an fd ---- */
@@ -183,19 +187,6 @@ static int watched(lua_State *L, int status, lua_KContext context) {
     return push_event(L, &watch->source);
 }
 
-/* Suspends the calling task until the watch has an event, or has ended. */
-static int wait_for_watch(lua_State *L, struct watch *watch, const char *function, int64_t until,
-                          lua_KFunction continuation) {
-    struct source *source = &watch->source;
-    struct task *task = current_task(L, watch->scheduler, function);
-    if (source->waiter)
-        return pollring_lua_raise(L, function, pollring_poll_fd(source->poll),
-                                  "another task waits for the next event of this watch");
-    check_deadline(L, task);
-    wait_for(task, source);
-    return pause_until(L, task, until, continuation);
-}
-
 static bool can_tell_at_once(const struct source *source) {
     return source->arrived || !source->poll || !pollring_poll_active(source->poll);
 }
@@ -203,9 +194,16 @@ static bool can_tell_at_once(const struct source *source) {
 /* Upvalue 1: the watch. */
 static int watch_next(lua_State *L) {
     struct watch *watch = lua_touserdata(L, lua_upvalueindex(1));
-    if (can_tell_at_once(&watch->source))
-        return push_event(L, &watch->source);
-    return wait_for_watch(L, watch, "scheduler:watch", NEVER, watched);
+    struct source *source = &watch->source;
+    if (can_tell_at_once(source))
+        return push_event(L, source);
+    struct task *task = current_task(L, watch->scheduler, "scheduler:watch");
+    if (source->waiter)
+        return pollring_lua_raise(L, "scheduler:watch", pollring_poll_fd(source->poll),
+                                  "another task waits for the next event of this watch");
+    check_deadline(L, task);
+    wait_for(task, source);
+    return pause_until(L, task, NEVER, watched);
 }
 
 static int push_event_or_closed(lua_State *L, struct source *source) {
@@ -223,13 +221,20 @@ static int watch_waited(lua_State *L, int status, lua_KContext context) {
     return woken(L, context)->wake == WAKE_TIMEOUT ? timed_out(L) : push_event_or_closed(L, &watch->source);
 }
 
-/* wait(timeout), of the watch itself: its next event; nil, "timeout"; nil, "closed" once it has ended. */
+/* wait(timeout), of the watch itself: its next event; nil, "timeout"; nil, "closed" once it has ended. Where another task
+   waits so already, this one waits for the fd with a poll of its own. */
 static int watch_wait(lua_State *L) {
     struct watch *watch = pollring_lua_check_type(L, UPVALUE_WATCH_TYPE, WATCH_TYPE, "watch:wait");
+    struct source *source = &watch->source;
     int64_t until = check_timeout(L, 2, "watch:wait", NO_FD);
-    if (can_tell_at_once(&watch->source))
-        return push_event_or_closed(L, &watch->source);
-    return wait_for_watch(L, watch, "watch:wait", until, watch_waited);
+    if (can_tell_at_once(source))
+        return push_event_or_closed(L, source);
+    struct task *task = current_task(L, watch->scheduler, "watch:wait");
+    if (source->waiter)
+        return wait_once(L, task, pollring_poll_fd(source->poll), pollring_poll_events(source->poll), until);
+    check_deadline(L, task);
+    wait_for(task, source);
+    return pause_until(L, task, until, watch_waited);
 }
 
 /* watch(fd, mask, options): for events, more in ... */

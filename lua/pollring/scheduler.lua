@@ -21,4 +21,10 @@ function scheduler.new(ring)
   return core.new(own, true)
 end
 
+--- Wraps an object of LuaSocket (TCP, UDP), or a file of Lua (io.popen), so that its calls look blocking in a task.
+-- @function Scheduler:wrap
+-- @param object the socket or the file, which doesn't block from then on
+-- @return an object with the same methods; its close() ends what waits for it
+core.scheduler.wrap = require "pollring.wrap"
+
 return scheduler
