@@ -221,8 +221,8 @@ static int watch_waited(lua_State *L, int status, lua_KContext context) {
     return woken(L, context)->wake == WAKE_TIMEOUT ? timed_out(L) : push_event_or_closed(L, &watch->source);
 }
 
-/* wait(timeout), of the watch itself: its next event; nil, "timeout"; nil, "closed" once it has ended. Where another task
-   waits so already, this one waits for the fd with a poll of its own. */
+/* wait(timeout), of the watch itself: its next event; nil, "timeout"; nil, "closed" once it has ended. Where another
+   task waits so already, this one waits for the fd with a poll of its own. */
 static int watch_wait(lua_State *L) {
     struct watch *watch = pollring_lua_check_type(L, UPVALUE_WATCH_TYPE, WATCH_TYPE, "watch:wait");
     struct source *source = &watch->source;

@@ -1,6 +1,6 @@
 /*
- * Reading Lua's files (io.popen, io.open) without waiting, for lua/pollring/wrap.lua. What stdio has in its buffer comes
- * first. Lua's own file:read() would lose what it has read of a line when there is no more for now.
+ * Reading Lua's files (io.popen, io.open) without waiting, for lua/pollring/wrap.lua. What stdio has in its buffer
+ * comes first. Lua's own file:read() would lose what it has read of a line when there is no more for now.
  */
 #include "binding.h"
 
