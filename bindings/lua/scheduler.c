@@ -8,14 +8,44 @@ enum { MOST_EVENTS = 256 }; /* taken in one turn, so that timers and ready tasks
 
 /* ---- the loop ---- */
 
-/* What run and step hand to the part of them that may raise. */
-struct loop {
-    struct scheduler *scheduler;
-    const char *function;
-    int64_t until; /* when step is to return */
-    bool to_the_end;
-};
-enum { LOOP_SCHEDULER = 1, LOOP_TASKS = 2 }; /* on the stack there */
+/*
+ * In run and step the scheduler is at index 1. An error that leaves them has to mark the scheduler as no longer
+ * running. A protected call for all of it would cost a fifth of a step, so each of the few calls that may raise has
+ * one.
+ */
+static int leave_by_error(lua_State *L, struct scheduler *scheduler) {
+    scheduler->running = false;
+    return lua_error(L);
+}
+
+static int run_hooks(lua_State *L) {
+    struct timeout none = {.pointer = NULL};
+    pollring_lua_interrupted(L, &none);
+    return 0;
+}
+
+/* The debug hooks of L, and lua.c's for Ctrl-C. Whatever they do has to be expected on return. */
+static void let_hooks_run(lua_State *L, struct scheduler *scheduler) {
+    lua_pushcfunction(L, run_hooks);
+    if (lua_pcall(L, 0, 0, 0) != LUA_OK)
+        leave_by_error(L, scheduler);
+}
+
+/* (the task, the status of its coroutine) */
+static int end(lua_State *L) {
+    pollring_lua_task_ended(L, 1, (int)lua_tointeger(L, 2));
+    return 0;
+}
+
+static void ended(lua_State *L, struct task *task, int status) {
+    lua_pushcfunction(L, end);
+    lua_getiuservalue(L, 1, SCHEDULER_TASKS);
+    lua_rawgeti(L, -1, task->id);
+    lua_remove(L, -2);
+    lua_pushinteger(L, status);
+    if (lua_pcall(L, 2, 0, 0) != LUA_OK)
+        leave_by_error(L, lua_touserdata(L, 1));
+}
 
 static void resume(lua_State *L, struct task *task) {
     struct scheduler *scheduler = task->scheduler;
@@ -30,9 +60,7 @@ static void resume(lua_State *L, struct task *task) {
         if (status == LUA_YIELD && task->state != TASK_RUNNING)
             return;
     }
-    lua_rawgeti(L, LOOP_TASKS, task->id);
-    pollring_lua_task_ended(L, lua_gettop(L), status);
-    lua_settop(L, LOOP_TASKS);
+    ended(L, task, status);
 }
 
 static void deliver(lua_State *L, const struct pollring_event *event) {
@@ -48,9 +76,8 @@ static void deliver(lua_State *L, const struct pollring_event *event) {
     resume(L, task);
 }
 
-/* Sleeps until there is an event, or until the time. Whatever a hook did has to be expected on return. */
-static int collect(lua_State *L, const struct scheduler *scheduler, int64_t until) {
-    struct timeout none = {.pointer = NULL};
+/* Sleeps until there is an event, or until the time. */
+static int collect(lua_State *L, struct scheduler *scheduler, int64_t until) {
     for (;;) {
         struct timespec timeout = {0};
         int64_t left = until && until != NEVER ? until - pollring_lua_now() : 0;
@@ -61,7 +88,7 @@ static int collect(lua_State *L, const struct scheduler *scheduler, int64_t unti
             ring ? pollring_inbox_collect(ring, scheduler->inbox, until == NEVER ? NULL : &timeout) : -ESHUTDOWN;
         if (result != -EINTR)
             return result;
-        pollring_lua_interrupted(L, &none);
+        let_hooks_run(L, scheduler);
     }
 }
 
@@ -104,110 +131,80 @@ static bool nothing_can_come(const struct scheduler *scheduler) {
     return !scheduler->ready.first && !scheduler->timer_count && !scheduler->waits;
 }
 
-/* Sleeps where there is nothing else to do. While tasks are ready the core tells from memory whether there is anything
-   to collect. */
-static void turn(lua_State *L, struct scheduler *scheduler, const struct loop *loop) {
+/* Sleeps up to the time where there is nothing else to do. While tasks are ready the core tells from memory whether
+   there is anything to collect. 0, -errno. */
+static int turn(lua_State *L, struct scheduler *scheduler, int64_t until) {
     struct pollring *ring = pollring_lua_ring_of(scheduler->ring);
-    int error = ring ? 0 : -ESHUTDOWN;
-    bool busy = scheduler->ready.first || nothing_can_come(scheduler), look = ring && (!busy || pollring_pending(ring));
+    if (!ring)
+        return -ESHUTDOWN;
+    bool busy = scheduler->ready.first || nothing_can_come(scheduler), look = !busy || pollring_pending(ring);
+    int error = 0;
     if (look) {
-        int64_t until = busy ? 0 : loop->until;
         if (scheduler->timer_count)
             until = earlier(until, scheduler->timers[1].time);
-        error = collect(L, scheduler, until);
+        error = collect(L, scheduler, busy ? 0 : until);
     }
     int64_t now = scheduler->timer_count ? pollring_lua_now() : 0;
     if (!error && look)
         error = take(L, scheduler);
     if (error)
-        pollring_lua_raise_errno(L, loop->function, NO_FD, error);
+        return error;
     if (now)
         fire_timers(L, scheduler, now);
     resume_ready(L, scheduler);
-}
-
-/* Raises an error that names the tasks that wait for what can't come: for each other. */
-static void report_stuck(lua_State *L, const struct scheduler *scheduler) {
-    enum { MOST_NAMED = 10 };
-    int named = 0;
-    luaL_Buffer text;
-    luaL_buffinit(L, &text);
-    for (lua_Integer id = 1; id <= scheduler->ids && named < MOST_NAMED; id++) {
-        const struct task *task = NULL;
-        if (lua_rawgeti(L, LOOP_TASKS, id) == LUA_TUSERDATA)
-            task = lua_touserdata(L, -1);
-        lua_pop(L, 1);
-        if (!task)
-            continue;
-        lua_pushfstring(L, "\n\ttask %I", id);
-        luaL_addvalue(&text);
-        for (int level = 1; level < 3; level++) { /* 0 is the wait, in C */
-            lua_Debug where;
-            if (!lua_getstack(task->thread, level, &where) || !lua_getinfo(task->thread, "Sl", &where) ||
-                where.currentline < 0)
-                continue;
-            lua_pushfstring(L, " at %s:%d", where.short_src, where.currentline);
-            luaL_addvalue(&text);
-            break;
-        }
-        named++;
-    }
-    luaL_pushresult(&text);
-    luaL_error(L, "scheduler:run: %I of its tasks can never wake, as they join each other:%s%s",
-               (LUAI_UACINT)scheduler->tasks, lua_tostring(L, -1), scheduler->tasks > named ? "\n\t..." : "");
-}
-
-static int run_loop(lua_State *L) {
-    const struct loop *loop = lua_touserdata(L, 2);
-    struct scheduler *scheduler = loop->scheduler;
-    struct timeout none = {.pointer = NULL};
-    lua_settop(L, LOOP_SCHEDULER);
-    lua_getiuservalue(L, LOOP_SCHEDULER, SCHEDULER_TASKS);
-    do {
-        if (loop->to_the_end && !scheduler->tasks)
-            break;
-        if (loop->to_the_end && nothing_can_come(scheduler))
-            report_stuck(L, scheduler);
-        turn(L, scheduler, loop);
-        if (lua_gethookmask(L) & LUA_MASKCALL) /* lua.c's for Ctrl-C may be among them, and no Lua code runs here */
-            pollring_lua_interrupted(L, &none);
-    } while (loop->to_the_end);
+    if (lua_gethookmask(L) & LUA_MASKCALL) /* lua.c's for Ctrl-C may be among them, and no Lua code runs here */
+        let_hooks_run(L, scheduler);
     return 0;
 }
 
-/* Calls run_loop() with the scheduler at index 1, so that an error leaves it able to go on. */
-static void enter_loop(lua_State *L, struct loop *loop) {
-    struct scheduler *scheduler = loop->scheduler;
+/* Raises an error that names the tasks that wait for what can't come: for each other. */
+static int report_stuck(lua_State *L) {
+    enum { MOST_NAMED = 10 };
+    const struct scheduler *scheduler = lua_touserdata(L, 1);
+    int named = 0;
+    lua_getiuservalue(L, 1, SCHEDULER_TASKS);
+    lua_pushfstring(
+        L, "scheduler:run: %I of its tasks can never wake, as they join each other:", (LUAI_UACINT)scheduler->tasks);
+    for (lua_Integer id = 1; id <= scheduler->ids && named < MOST_NAMED; id++) {
+        const struct task *task = lua_rawgeti(L, 2, id) == LUA_TUSERDATA ? lua_touserdata(L, -1) : NULL;
+        lua_pop(L, 1);
+        if (!task)
+            continue;
+        luaL_traceback(L, task->thread, NULL, 1); /* 0 is the wait, in C */
+        lua_pushfstring(L, "\ntask %I, %s", id, lua_tostring(L, -1));
+        lua_remove(L, -2);
+        lua_concat(L, 2);
+        named++;
+    }
+    return lua_error(L);
+}
+
+static void begin(lua_State *L, struct scheduler *scheduler, const char *function) {
     if (scheduler->running)
-        pollring_lua_raise(L, loop->function, NO_FD, "the scheduler is running already");
-    lua_pushcfunction(L, run_loop);
-    lua_pushvalue(L, 1);
-    lua_pushlightuserdata(L, loop);
+        pollring_lua_raise(L, function, NO_FD, "the scheduler is running already");
     scheduler->running = true;
-    int status = lua_pcall(L, 2, 0, 0);
+}
+
+static void finish(lua_State *L, struct scheduler *scheduler, const char *function, int error) {
     scheduler->running = false;
-    if (status != LUA_OK)
-        lua_error(L);
+    if (error)
+        pollring_lua_raise_errno(L, function, NO_FD, error);
 }
 
 /* ---- methods ---- */
 
-/* Comparing with the metatable is several times faster than luaL_checkudata(). */
-void *pollring_lua_check_type(lua_State *L, int upvalue, const char *type, const char *function) {
-    void *object = lua_touserdata(L, 1);
-    if (object && lua_getmetatable(L, 1)) {
-        bool same = lua_rawequal(L, -1, lua_upvalueindex(upvalue));
-        lua_pop(L, 1);
-        if (same)
-            return object;
-    }
+const char pollring_lua_scheduler_type[] = "pollring.scheduler";
+const char pollring_lua_task_type[] = "pollring.task";
+const char pollring_lua_watch_type[] = "pollring.watch";
+
+void *pollring_lua_wrong_type(lua_State *L, const char *type, const char *function) {
     pollring_lua_raise(L, function, NO_FD, "%s expected, got %s (called with . instead of : ?)", type,
                        luaL_typename(L, 1));
     return NULL;
 }
 
 static struct scheduler *check_self(lua_State *L, const char *function) {
-    return pollring_lua_check_type(L, UPVALUE_SCHEDULER_TYPE, SCHEDULER_TYPE, function);
+    return pollring_lua_check_type(L, pollring_lua_scheduler_type, sizeof(struct scheduler), function);
 }
 
 struct scheduler *pollring_lua_check_scheduler(lua_State *L, const char *function) {
@@ -218,20 +215,28 @@ struct scheduler *pollring_lua_check_scheduler(lua_State *L, const char *functio
 }
 
 static int scheduler_run(lua_State *L) {
-    struct loop all = {pollring_lua_check_scheduler(L, "scheduler:run"), "scheduler:run", NEVER, true};
-    enter_loop(L, &all);
-    return 0;
+    struct scheduler *scheduler = pollring_lua_check_scheduler(L, "scheduler:run");
+    int error = 0;
+    lua_settop(L, 1);
+    begin(L, scheduler, "scheduler:run");
+    while (scheduler->tasks && !error && !nothing_can_come(scheduler))
+        error = turn(L, scheduler, NEVER);
+    finish(L, scheduler, "scheduler:run", error);
+    return scheduler->tasks ? report_stuck(L) : 0;
 }
 
 /* step(timeout): true while there are tasks. */
 static int scheduler_step(lua_State *L) {
-    struct loop once = {pollring_lua_check_scheduler(L, "scheduler:step"), "scheduler:step", NEVER, false};
+    struct scheduler *scheduler = pollring_lua_check_scheduler(L, "scheduler:step");
     struct timeout timeout;
-    pollring_lua_check_timeout(L, 2, once.function, NO_FD, &timeout);
+    int64_t until = NEVER;
+    pollring_lua_check_timeout(L, 2, "scheduler:step", NO_FD, &timeout);
     if (timeout.pointer)
-        once.until = timeout.value.tv_sec || timeout.value.tv_nsec ? pollring_lua_time_of(&timeout) : 0;
-    enter_loop(L, &once);
-    lua_pushboolean(L, once.scheduler->tasks > 0);
+        until = timeout.value.tv_sec || timeout.value.tv_nsec ? pollring_lua_time_of(&timeout) : 0;
+    lua_settop(L, 1);
+    begin(L, scheduler, "scheduler:step");
+    finish(L, scheduler, "scheduler:step", turn(L, scheduler, until));
+    lua_pushboolean(L, scheduler->tasks > 0);
     return 1;
 }
 
@@ -302,7 +307,7 @@ static int scheduler_new(lua_State *L) {
     struct ring_object *ring = pollring_lua_check_open(L, 1, "scheduler.new");
     lua_settop(L, 2);
     struct scheduler *scheduler = lua_newuserdatauv(L, sizeof *scheduler, SCHEDULER_VALUES);
-    *scheduler = (struct scheduler){.ring = ring, .own_ring = lua_toboolean(L, 2)};
+    *scheduler = (struct scheduler){.type = pollring_lua_scheduler_type, .ring = ring, .own_ring = lua_toboolean(L, 2)};
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, 3, SCHEDULER_RING);
     lua_newtable(L);
@@ -386,9 +391,9 @@ static int scheduler_finalise(lua_State *L) {
 static int scheduler_tostring(lua_State *L) {
     const struct scheduler *scheduler = check_self(L, "tostring");
     if (scheduler->inbox)
-        lua_pushfstring(L, "%s (%I tasks)", SCHEDULER_TYPE, (LUAI_UACINT)scheduler->tasks);
+        lua_pushfstring(L, "%s (%I tasks)", pollring_lua_scheduler_type, (LUAI_UACINT)scheduler->tasks);
     else
-        lua_pushfstring(L, "%s (closed)", SCHEDULER_TYPE);
+        lua_pushfstring(L, "%s (closed)", pollring_lua_scheduler_type);
     return 1;
 }
 
@@ -434,9 +439,9 @@ void pollring_lua_scheduler_create(lua_State *L) {
     static const struct {
         const char *type, *name;
         const luaL_Reg *methods, *metamethods;
-    } all[] = {{SCHEDULER_TYPE, "scheduler", methods, metamethods},
-               {TASK_TYPE, "task", pollring_lua_task_methods, pollring_lua_task_metamethods},
-               {WATCH_TYPE, "watch", pollring_lua_watch_methods, pollring_lua_watch_metamethods}};
+    } all[] = {{pollring_lua_scheduler_type, "scheduler", methods, metamethods},
+               {pollring_lua_task_type, "task", pollring_lua_task_methods, pollring_lua_task_metamethods},
+               {pollring_lua_watch_type, "watch", pollring_lua_watch_methods, pollring_lua_watch_metamethods}};
     static const luaL_Reg functions[] = {{"new", scheduler_new},
                                          {"now", now},
                                          {"read_now", pollring_lua_read_now},

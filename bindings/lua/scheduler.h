@@ -16,12 +16,15 @@
 
 #include "binding.h"
 
-#define SCHEDULER_TYPE "pollring.scheduler"
-#define TASK_TYPE "pollring.task"
-#define WATCH_TYPE "pollring.watch"
 #define NEVER INT64_MAX /* times are nanoseconds on CLOCK_MONOTONIC */
 
 struct task;
+
+/* Every object begins with its type: a pointer to one of the names below, which no other memory of that size holds.
+   Looking for it is several times faster than looking for a metatable. */
+struct object {
+    const char *type;
+};
 
 /* A poll, and the task that waits for its next event. */
 struct source {
@@ -52,19 +55,20 @@ struct task_list {
 };
 
 struct task {
-    struct scheduler *scheduler; /* alive: it is a value of this object */
+    const char *type; /* pollring_lua_task_type */
     lua_State *thread;
-    lua_Integer id; /* in the scheduler's table of tasks */
+    struct scheduler *scheduler; /* alive: it is a value of this object */
+    struct source *source;       /* what it waits for: its own, a watch's, or NULL */
+    struct task_list *list;      /* the list that it is in: of ready tasks, or of those that join a task */
+    size_t timer;                /* its place in the heap, 0: none */
+    int64_t deadline;            /* of scheduler:deadline() */
     enum task_state state;
     enum wake wake;
-    int arguments;          /* for the first resume */
-    struct source own;      /* a one-shot, kept for the next wait for the same fd and mask */
-    struct source *source;  /* what it waits for: its own, a watch's, or NULL */
-    struct task_list *list; /* the list that it is in: of ready tasks, or of those that join a task */
+    int arguments; /* for the first resume */
     struct task *previous, *next;
+    struct source own;        /* a one-shot, kept for the next wait for the same fd and mask */
     struct task_list joiners; /* those who wait for its end */
-    size_t timer;             /* its place in the heap, 0: none */
-    int64_t deadline;         /* of scheduler:deadline() */
+    lua_Integer id;           /* in the scheduler's table of tasks */
 };
 enum task_values {
     TASK_THREAD = 1,
@@ -80,6 +84,7 @@ struct timer {
 };
 
 struct scheduler {
+    const char *type;             /* pollring_lua_scheduler_type */
     struct ring_object *ring;     /* alive: it is a value of this object */
     struct pollring_inbox *inbox; /* NULL: closed */
     bool own_ring;                /* closed with the scheduler */
@@ -103,8 +108,17 @@ enum scheduler_values {
 enum scheduler_upvalues { UPVALUE_SCHEDULER_TYPE = 1, UPVALUE_TASK_TYPE = 2, UPVALUE_WATCH_TYPE = 3 };
 
 /* scheduler.c */
-void *pollring_lua_check_type(lua_State *L, int upvalue, const char *type, const char *function); /* at index 1 */
+extern const char pollring_lua_scheduler_type[], pollring_lua_task_type[], pollring_lua_watch_type[]; /* their names */
 struct scheduler *pollring_lua_check_scheduler(lua_State *L, const char *function); /* at index 1, and not closed */
+
+/* The object at index 1. */
+void *pollring_lua_wrong_type(lua_State *L, const char *type, const char *function);
+static inline void *pollring_lua_check_type(lua_State *L, const char *type, size_t size, const char *function) {
+    struct object *object = lua_touserdata(L, 1);
+    if (object && lua_rawlen(L, 1) == size && object->type == type)
+        return object;
+    return pollring_lua_wrong_type(L, type, function);
+}
 
 /* scheduler_task.c */
 extern const luaL_Reg pollring_lua_task_methods[], pollring_lua_task_metamethods[];

@@ -100,8 +100,12 @@ int pollring_lua_spawn(lua_State *L) {
     struct task *task = lua_newuserdatauv(L, sizeof *task, TASK_VALUES);
     int object = lua_gettop(L);
     lua_State *thread = lua_newthread(L);
-    *task = (struct task){
-        .scheduler = scheduler, .thread = thread, .arguments = arguments + 1, .deadline = NEVER, .state = TASK_READY};
+    *task = (struct task){.type = pollring_lua_task_type,
+                          .scheduler = scheduler,
+                          .thread = thread,
+                          .arguments = arguments + 1,
+                          .deadline = NEVER,
+                          .state = TASK_READY};
     lua_setiuservalue(L, object, TASK_THREAD);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, object, TASK_SCHEDULER);
@@ -242,7 +246,7 @@ void pollring_lua_task_cancel(lua_State *L, int object) {
 /* ---- methods ---- */
 
 struct task *pollring_lua_check_task(lua_State *L, const char *function) {
-    return pollring_lua_check_type(L, UPVALUE_TASK_TYPE, TASK_TYPE, function);
+    return pollring_lua_check_type(L, pollring_lua_task_type, sizeof(struct task), function);
 }
 
 /* cancel(): false where it has ended already. Its <close> variables are closed on return. */
@@ -266,7 +270,7 @@ static int status(lua_State *L) {
 
 static int to_string(lua_State *L) {
     const struct task *task = pollring_lua_check_task(L, "tostring");
-    lua_pushfstring(L, "%s %I (%s)", TASK_TYPE, (LUAI_UACINT)task->id, states[task->state]);
+    lua_pushfstring(L, "%s %I (%s)", pollring_lua_task_type, (LUAI_UACINT)task->id, states[task->state]);
     return 1;
 }
 

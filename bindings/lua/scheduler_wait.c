@@ -96,7 +96,7 @@ static int slept(lua_State *L, int status, lua_KContext context) {
 /* sleep(seconds): 0 lets the others have their turn. */
 static int scheduler_sleep(lua_State *L) {
     struct task *task = current_task(L, pollring_lua_check_scheduler(L, "scheduler:sleep"), "scheduler:sleep");
-    struct timeout timeout;
+    struct timeout timeout = {.pointer = NULL};
     if (lua_isnoneornil(L, 2))
         return pollring_lua_raise(L, "scheduler:sleep", NO_FD, "seconds expected, got %s", luaL_typename(L, 2));
     pollring_lua_check_timeout(L, 2, "scheduler:sleep", NO_FD, &timeout);
@@ -163,6 +163,7 @@ static int scheduler_wait_fd(lua_State *L) {
 /* ---- all events of an fd ---- */
 
 struct watch {
+    const char *type;
     struct source source;
     struct scheduler *scheduler; /* alive: it is a value of this object */
 };
@@ -224,7 +225,7 @@ static int watch_waited(lua_State *L, int status, lua_KContext context) {
 /* wait(timeout), of the watch itself: its next event; nil, "timeout"; nil, "closed" once it has ended. Where another
    task waits so already, this one waits for the fd with a poll of its own. */
 static int watch_wait(lua_State *L) {
-    struct watch *watch = pollring_lua_check_type(L, UPVALUE_WATCH_TYPE, WATCH_TYPE, "watch:wait");
+    struct watch *watch = pollring_lua_check_type(L, pollring_lua_watch_type, sizeof(struct watch), "watch:wait");
     struct source *source = &watch->source;
     int64_t until = check_timeout(L, 2, "watch:wait", NO_FD);
     if (can_tell_at_once(source))
@@ -247,7 +248,7 @@ static int scheduler_watch(lua_State *L) {
     unsigned flags = pollring_lua_poll_options(L, 4, function, fd, &events);
     lua_settop(L, 4);
     struct watch *watch = lua_newuserdatauv(L, sizeof *watch, WATCH_VALUES); /* 5 */
-    *watch = (struct watch){.scheduler = scheduler};
+    *watch = (struct watch){.type = pollring_lua_watch_type, .scheduler = scheduler};
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, 5, WATCH_SCHEDULER);
     lua_pushvalue(L, 2);
