@@ -222,7 +222,7 @@ demo-c: $(BUILD)/examples/watch_everything    ## Runs the example in C
 demo-lua: lua    ## Runs the example in Lua
 	$(LUA) examples/lua/watch_everything.lua
 
-bench: $(BENCHES) python lua    ## Runs the benchmarks; needs luv (lua-luv) and uvloop (from PyPI) for the comparisons
+bench: $(BENCHES) python lua    ## Runs the benchmarks; compares with luv, cqueues, LuaSocket, and uvloop (from PyPI)
 	@LUA="$(LUA)" $(PYTHON) bench/run.py
 	@PYTHONPATH=$(BUILD)/python $(PYTHON) bench/asyncio_loops.py
 

@@ -24,6 +24,9 @@ PROGRAMS = {
 SIZES = [(1, 1, 20000), (100, 100, 2000), (1000, 100, 2000), (10000, 100, 2000)]
 ONLY = {"python": SIZES[:3], "lua": [SIZES[0], SIZES[2]]}
 
+TASKS = [("events", 1, 1), ("events", 1000, 100), ("pingpong", 1, 1), ("sockets", 1, 1), ("sleep0", 1, 1),
+         ("sleepers", 1000, 20), ("echo", 50, 100)]
+
 # language, size, contestant, the one it is compared with, what must hold
 RATIOS = [
     ("c", (1, 1), "pollring", "liburing", None),
@@ -36,6 +39,25 @@ RATIOS = [
     ("lua", (1, 1), "pollring", "luv", 0.85),
     ("lua", (1000, 100), "pollring", "luv", 0.45),
     ("arm", (10000, 0), "pollring", "epoll", 0.8),
+    ("lua-events", (1000, 100), "scheduler", "luv-callbacks", 0.5),
+    ("lua-events", (1000, 100), "scheduler", "luv-coroutines", 0.4),
+    ("lua-events", (1000, 100), "scheduler", "cqueues", 0.15),
+    ("lua-events", (1000, 100), "ring:wait", "luv-callbacks", 0.38),
+    ("lua-events", (1, 1), "scheduler", "luv-callbacks", 0.85),
+    ("lua-events", (1, 1), "scheduler", "luv-coroutines", 0.7),
+    ("lua-events", (1, 1), "scheduler", "cqueues", 0.42),
+    ("lua-events", (1, 1), "ring:wait", "luv-callbacks", 0.8),
+    ("lua-pingpong", (1, 1), "scheduler", "luv-callbacks", 0.87),
+    ("lua-pingpong", (1, 1), "scheduler", "cqueues", 0.7),
+    ("lua-sockets", (1, 1), "scheduler", "luv", 0.88),
+    ("lua-sockets", (1, 1), "scheduler", "cqueues", 0.78),
+    ("lua-sleep0", (1, 1), "scheduler", "luv", 0.3),
+    ("lua-sleep0", (1, 1), "scheduler", "cqueues", 0.3),
+    ("lua-sleepers", (1000, 20), "scheduler", "luv", 0.5),
+    ("lua-sleepers", (1000, 20), "scheduler", "cqueues", 0.6),
+    ("lua-echo", (50, 100), "scheduler", "luv", 1.0),
+    ("lua-echo", (50, 100), "scheduler", "cqueues", 1.0),
+    ("lua-echo", (50, 100), "scheduler", "select", 1.0),
 ]
 
 
@@ -57,19 +79,21 @@ def main():
             for size in ONLY.get(language, SIZES):
                 run([*command, *size], best)
         run([*PROGRAMS["c"], "arm", 10000, 5], best)
+        for task in TASKS:
+            run([PROGRAMS["lua"][0], ROOT / "bench/scheduler.lua", *task], best)
         print(f"round {repeat + 1} of {REPEATS} done", file=sys.stderr)
 
     print(f"\n{platform.release()}, {os.cpu_count()} processors, Python {platform.python_version()}; "
-          f"minimum of {REPEATS} runs\n\n{'':8}{'N':>6} {'K':>4}  {'':12} {'ns':>7}")
+          f"minimum of {REPEATS} runs\n\n{'':13}{'N':>6} {'K':>4}  {'':18} {'ns':>7}")
     for (language, name, count, ready), nanoseconds in sorted(best.items(), key=lambda item: (item[0][0], *item[0][2:])):
-        print(f"{language:<8}{count:>6} {ready:>4}  {name:<12} {nanoseconds:7.1f}")
+        print(f"{language:<13}{count:>6} {ready:>4}  {name:<18} {nanoseconds:7.1f}")
     print()
     for language, (count, ready), name, other, most in RATIOS:
         ours, theirs = best[language, name, count, ready], best[language, other, count, ready]
         verdict = "" if most is None else f"at most {most}: {'yes' if ours / theirs <= most else 'NO'}"
-        print(f"{language:<7} {count}/{ready}: {name} / {other} = {ours / theirs:.2f}  {verdict}")
+        print(f"{language:<12} {count}/{ready}: {name} / {other} = {ours / theirs:.2f}  {verdict}")
     flat = best["c", "pollring", 10000, 100] / best["c", "pollring", 100, 100]
-    print(f"c       pollring, 100 ready, of 10000 files / of 100 = {flat:.2f}  at most 1.2: {'yes' if flat <= 1.2 else 'NO'}")
+    print(f"c            pollring, 100 ready, of 10000 files / of 100 = {flat:.2f}  at most 1.2: {'yes' if flat <= 1.2 else 'NO'}")
 
 
 if __name__ == "__main__":

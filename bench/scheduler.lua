@@ -79,7 +79,7 @@ local scenarios = {}
 
 -- The time that collect() takes for K events, in rounds; less what reading the clock costs.
 local function measure_collection(list, collect, seen)
-  local rounds, first = N == 1 and 400 or 10, 0
+  local rounds, first = N == 1 and 400 or 30, 0
   local clock = math.huge
   for _ = 1, 100 do
     local started = hrtime()
@@ -189,7 +189,7 @@ if N == 1 then -- select can't watch more than 1024 fds
   end })
 end
 
-local MESSAGES = 5000
+local MESSAGES = 1000
 
 -- body(fd, wait, last) of either end; the first one begins.
 local function pass(fd, wait, begins)
@@ -203,24 +203,27 @@ local function pass(fd, wait, begins)
   end
 end
 
-local function timed(run)
+-- open() gives two ends; prepare(near, far) a function that runs the loop, which is timed, and one for the end.
+local function passing(open, close, prepare)
   return function()
-    collectgarbage()
-    local started = hrtime()
-    run()
-    return (hrtime() - started) / (2 * MESSAGES)
+    return function()
+      local near, far = open()
+      local run, finish = prepare(near, far)
+      local started = hrtime()
+      run()
+      local elapsed = hrtime() - started
+      if finish then
+        finish()
+      end
+      close(near)
+      close(far)
+      return elapsed / (2 * MESSAGES)
+    end
   end
 end
 
-local function on_socketpair(run)
-  return function()
-    return timed(function()
-      local near, far = socketpair()
-      run(near, far)
-      uv.fs_close(near)
-      uv.fs_close(far)
-    end)
-  end
+local function on_socketpair(prepare)
+  return passing(socketpair, uv.fs_close, prepare)
 end
 
 scenarios.pingpong = {
@@ -237,7 +240,7 @@ scenarios.pingpong = {
       end)
     end
     fs_write(near, "x")
-    uv.run()
+    return uv.run
   end) },
   { "luv-coroutines", on_socketpair(function(near, far)
     for _, fd in ipairs { near, far } do
@@ -247,7 +250,7 @@ scenarios.pingpong = {
         poll:close()
       end)
     end
-    uv.run()
+    return uv.run
   end) },
   { "cqueues", on_socketpair(function(near, far)
     local controller = cqueues.new()
@@ -257,26 +260,37 @@ scenarios.pingpong = {
         pass(fd, function() poll(file) end, fd == near)
       end)
     end
-    assert(controller:loop())
-    controller:close()
+    return function()
+      assert(controller:loop())
+    end, function()
+      controller:close()
+    end
   end) },
   { "scheduler", on_socketpair(function(near, far)
-    local s <close> = scheduler.new()
+    local s = scheduler.new()
     for _, fd in ipairs { near, far } do
       s:spawn(function()
         pass(fd, s:watch(fd), fd == near)
       end)
     end
-    s:run()
+    return function()
+      s:run()
+    end, function()
+      s:close()
+    end
   end) },
   { "scheduler-wait_fd", on_socketpair(function(near, far)
-    local s <close> = scheduler.new()
+    local s = scheduler.new()
     for _, fd in ipairs { near, far } do
       s:spawn(function()
         pass(fd, function() s:wait_fd(fd, 1) end, fd == near)
       end)
     end
-    s:run()
+    return function()
+      s:run()
+    end, function()
+      s:close()
+    end
   end) },
 }
 
@@ -318,15 +332,10 @@ local function receiver(wait)
   end
 end
 
-local function on_connection(run)
-  return function()
-    return timed(function()
-      local near, far = connection()
-      run(near, far)
-      near:close()
-      far:close()
-    end)
-  end
+local function on_connection(prepare)
+  return passing(connection, function(object)
+    object:close()
+  end, prepare)
 end
 
 scenarios.sockets = {
@@ -338,7 +347,7 @@ scenarios.sockets = {
         poll:close()
       end)
     end
-    uv.run()
+    return uv.run
   end) },
   { "cqueues", on_connection(function(near, far)
     local controller = cqueues.new()
@@ -348,20 +357,27 @@ scenarios.sockets = {
         pass_objects(object, receiver(function() poll(file) end), object == near)
       end)
     end
-    assert(controller:loop())
-    controller:close()
+    return function()
+      assert(controller:loop())
+    end, function()
+      controller:close()
+    end
   end) },
   { "scheduler", on_connection(function(near, far)
-    local s <close> = scheduler.new()
+    local s = scheduler.new()
     for _, object in ipairs { near, far } do
       local wrapped = s:wrap(object)
       s:spawn(pass_objects, wrapped, wrapped.receive, object == near)
     end
-    s:run()
+    return function()
+      s:run()
+    end, function()
+      s:close()
+    end
   end) },
 }
 
-local TURNS = 50000
+local TURNS = 5000
 
 local function timed_turns(run)
   return function()
@@ -570,13 +586,13 @@ scenarios.echo = {
 
 -- ---- running ----
 
-local ROUNDS = { events = 150, echo = 4 }
+local ROUNDS = { events = 150, sleepers = 7, echo = 4 } -- short ones, as anything else that runs spoils a round
 local sides = {}
 for i, contestant in ipairs(scenarios[scenario]) do
   sides[i] = { name = contestant[1], measure = contestant[2](), least = math.huge }
   sides[i].measure() -- warms up
 end
-for _ = 1, ROUNDS[scenario] or 7 do
+for _ = 1, ROUNDS[scenario] or 60 do
   for _, side in ipairs(sides) do
     side.least = math.min(side.least, side.measure())
   end
