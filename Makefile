@@ -8,7 +8,7 @@ CLANG  ?= clang
 SWIG   ?= swig
 LUA    ?= lua5.4
 OBJCOPY ?= objcopy
-LUA_CFLAGS ?= $(shell pkg-config --cflags $(LUA))
+LUA_CFLAGS ?= $(shell pkg-config --cflags $(LUA) 2>/dev/null)
 
 # The Python to build for: the first of these that has its headers, setuptools and pytest, else the first that has all
 # but pytest. A version manager's python3 is often first on PATH and lacks what the distribution's has.
@@ -93,9 +93,11 @@ $(BUILD)/lua/pollring.so: $(LUA_OBJECTS) $(call objects,core)
 $(BUILD)/libpollring_lua.a: $(LUA_OBJECTS)
 	$(call archive,luaopen_pollring* pollring_lua_push)
 
-$(BUILD)/lua/pollring_wrap.c: bindings/lua/pollring.i bindings/pollring.i core/pollring.h
+# A source release carries it, so that building needs no swig.
+RELEASED_WRAPPER := $(wildcard generated/pollring_wrap.c)
+$(BUILD)/lua/pollring_wrap.c: $(or $(RELEASED_WRAPPER),bindings/lua/pollring.i bindings/pollring.i core/pollring.h)
 	@mkdir -p $(@D)
-	$(SWIG) -lua -Ibindings -Icore -o $@ $<
+	$(if $(RELEASED_WRAPPER),cp $< $@,$(SWIG) -lua -Ibindings -Icore -o $@ $<)
 
 $(BUILD)/bindings/lua/%.o $(BUILD)/lua/%.o: CPPFLAGS += $(LUA_CFLAGS) -Ibindings/lua -I$(BUILD)/lua
 
@@ -126,7 +128,7 @@ inputs = $(filter %.o,$^) $(filter %_lua.a,$^) $(filter %/libpollring.a,$^)
 # What holds a lua_State: the modules of hosts in C, and Lua itself.
 HOSTED := $(filter $(BUILD)/examples/host_% $(BUILD)/tests/test_lua%,$(EXAMPLES) $(TESTS))
 $(HOSTED): $(BUILD)/libpollring_lua.a
-$(HOSTED): URING_LIBS += $(shell pkg-config --libs $(LUA)) -lm -ldl
+$(HOSTED): URING_LIBS += $(shell pkg-config --libs $(LUA) 2>/dev/null) -lm -ldl
 $(HOSTED:$(BUILD)/examples/%=$(BUILD)/examples/c/%.o): CPPFLAGS += $(LUA_CFLAGS) -Ibindings/lua
 $(HOSTED:$(BUILD)/tests/%=$(BUILD)/tests/c/%.o): CPPFLAGS += $(LUA_CFLAGS) -Ibindings/lua
 
@@ -277,6 +279,18 @@ uninstall:    ## Takes away what install put there
 	cd $(ROOT) && rm -f include/pollring.h include/pollring_lua.h lib/libpollring.a lib/libpollring_lua.a \
 		lib/libpollring.so.0 lib/libpollring.so \
 		lib/pkgconfig/pollring.pc lib/lua/5.4/pollring.so
+
+# For LuaRocks: the module alone, into the directory that it names.
+.PHONY: rock install-rock dist
+rock: $(BUILD)/lua/pollring.so
+install-rock:
+	install -d $(ROCK_LIBDIR)
+	install -m 755 $(BUILD)/lua/pollring.so $(ROCK_LIBDIR)
+
+RELEASE = pollring-$(VERSION)
+dist: $(BUILD)/lua/pollring_wrap.c    ## Makes a source release of the last commit, dist/pollring-VERSION.tar.gz
+	@mkdir -p dist
+	git archive --prefix=$(RELEASE)/generated/ --add-file=$< --prefix=$(RELEASE)/ -o dist/$(RELEASE).tar.gz HEAD
 
 clean:    ## Removes build/
 	rm -rf $(BUILD)
