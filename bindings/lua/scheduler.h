@@ -59,6 +59,7 @@ struct task {
     lua_State *thread;
     struct scheduler *scheduler; /* alive: it is a value of this object */
     struct source *source;       /* what it waits for: its own, a watch's, or NULL */
+    struct source *woken_by;     /* the last one; alive, as the coroutine's stack has it */
     struct task_list *list;      /* the list that it is in: of ready tasks, or of those that join a task */
     size_t timer;                /* its place in the heap, 0: none */
     int64_t deadline;            /* of scheduler:deadline() */

@@ -16,8 +16,6 @@ static void list_add(struct task_list *list, struct task *task) {
 
 void pollring_lua_task_list_remove(struct task *task) {
     struct task_list *list = task->list;
-    if (!list)
-        return;
     *(task->previous ? &task->previous->next : &list->first) = task->next;
     *(task->next ? &task->next->previous : &list->last) = task->previous;
     list->count--;
@@ -37,11 +35,14 @@ void pollring_lua_task_join(struct task *task, struct task *joined) {
 void pollring_lua_task_wake(struct task *task, enum wake wake) {
     struct source *source = task->source;
     task->wake = wake;
-    pollring_lua_timer_stop(task);
-    pollring_lua_task_list_remove(task);
+    if (task->timer)
+        pollring_lua_timer_stop(task);
+    if (task->list)
+        pollring_lua_task_list_remove(task);
     if (!source)
         return;
     source->waiter = NULL;
+    task->woken_by = source;
     task->source = NULL;
     task->scheduler->waits--;
     if (source == &task->own && pollring_poll_active(source->poll)) {

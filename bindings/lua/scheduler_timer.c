@@ -51,8 +51,6 @@ void pollring_lua_timer_start(struct task *task, int64_t time) {
 void pollring_lua_timer_stop(struct task *task) {
     struct timer *timers = task->scheduler->timers;
     size_t place = task->timer, child;
-    if (!place)
-        return;
     size_t count = task->scheduler->timer_count--;
     task->timer = 0;
     struct timer last = timers[count];

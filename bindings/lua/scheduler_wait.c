@@ -34,7 +34,7 @@ static void raise_deadline(lua_State *L) {
     lua_error(L);
 }
 
-static void check_deadline(lua_State *L, const struct task *task) {
+static inline void check_deadline(lua_State *L, const struct task *task) {
     if (task->deadline != NEVER && task->deadline <= pollring_lua_now())
         raise_deadline(L);
 }
@@ -183,9 +183,7 @@ static int push_event(lua_State *L, struct source *source) {
 
 static int watched(lua_State *L, int status, lua_KContext context) {
     (void)status;
-    struct watch *watch = lua_touserdata(L, lua_upvalueindex(1));
-    woken(L, context);
-    return push_event(L, &watch->source);
+    return push_event(L, woken(L, context)->woken_by);
 }
 
 static bool can_tell_at_once(const struct source *source) {
@@ -218,8 +216,8 @@ static int push_event_or_closed(lua_State *L, struct source *source) {
 
 static int watch_waited(lua_State *L, int status, lua_KContext context) {
     (void)status;
-    struct watch *watch = lua_touserdata(L, 1);
-    return woken(L, context)->wake == WAKE_TIMEOUT ? timed_out(L) : push_event_or_closed(L, &watch->source);
+    const struct task *task = woken(L, context);
+    return task->wake == WAKE_TIMEOUT ? timed_out(L) : push_event_or_closed(L, task->woken_by);
 }
 
 /* wait(timeout), of the watch itself: its next event; nil, "timeout"; nil, "closed" once it has ended. Where another
