@@ -152,7 +152,7 @@ static int turn(lua_State *L, struct scheduler *scheduler, int64_t until) {
     if (now)
         fire_timers(L, scheduler, now);
     resume_ready(L, scheduler);
-    if (lua_gethookmask(L) & LUA_MASKCALL) /* lua.c's for Ctrl-C may be among them, and no Lua code runs here */
+    if (lua_gethookmask(scheduler->main) & LUA_MASKCALL) /* maybe lua.c's for Ctrl-C: no Lua code runs there now */
         let_hooks_run(L, scheduler);
     return 0;
 }
@@ -316,6 +316,9 @@ static int scheduler_new(lua_State *L) {
     lua_setiuservalue(L, 3, SCHEDULER_HANDLER);
     lua_pushvalue(L, lua_upvalueindex(UPVALUE_SCHEDULER_TYPE));
     lua_setmetatable(L, 3);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+    scheduler->main = lua_tothread(L, -1);
+    lua_pop(L, 1);
     struct pollring *core = pollring_lua_ring_of(ring);
     int error = core ? pollring_check(core) : -ESHUTDOWN;
     if (!error) {

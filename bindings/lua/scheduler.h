@@ -87,6 +87,7 @@ struct timer {
 struct scheduler {
     const char *type;             /* pollring_lua_scheduler_type */
     struct ring_object *ring;     /* alive: it is a value of this object */
+    lua_State *main;              /* whose debug hook is lua.c's for Ctrl-C */
     struct pollring_inbox *inbox; /* NULL: closed */
     bool own_ring;                /* closed with the scheduler */
     bool running;                 /* in run or step */

@@ -8,6 +8,9 @@ local waits = {
   ["poll:wait"] = "poll:wait()",
   ["poll:wait with a timeout"] = "poll:wait(1000)",
   ["ring:watch"] = "for _ in ring:watch(file) do end",
+  ["scheduler:run"] = "s:spawn(s.wait_fd, s, file) s:run()",
+  ["scheduler:run with a timer"] = "s:spawn(s.sleep, s, 1000) s:run()",
+  ["scheduler:step"] = "s:spawn(s.wait_fd, s, file) s:step(0) s:step(1000)",
 }
 local callers = {
   ["in the main program"] = "sleep()",
@@ -22,6 +25,7 @@ local function start_sleeper(script)
     local pollring = require "pollring"
     local ring, file = pollring.ring(), require("luv").pipe().read
     local poll = ring:poll_add(file)
+    local s = require("pollring.scheduler").new(ring)
     io.write(io.open("/proc/self/stat"):read "n", "\n")
     io.flush()
   ]] .. script)
@@ -43,6 +47,27 @@ fixture.describe("Ctrl-C ends at once", function()
         assert.is_true(uv.hrtime() - before < fixture.GUARD * 1e9)
       end)
     end
+  end
+
+  for caller_name, call in pairs(callers) do
+    it("a scheduler whose tasks are always ready, " .. caller_name, function()
+      local output = fixture.start([[
+        local s = require("pollring.scheduler").new()
+        io.write(io.open("/proc/self/stat"):read "n", "\n")
+        io.flush()
+        local function sleep()
+          s:spawn(function() while true do s:sleep(0) end end)
+          s:spawn(function() print "busy" io.flush() end)
+          s:run()
+        end
+      ]] .. call .. " print 'not reached'")
+      local pid = math.tointeger(output:read "n")
+      assert.equal("busy", output:read(5):match "%a+")
+      assert(uv.kill(pid, "sigint"))
+      local text = output:read "a"
+      assert.matches("interrupted!", text)
+      assert.is_nil(text:match "not reached")
+    end)
   end
 
   it("a wait that goes on where the script caught it, and ends at the second", function()

@@ -757,6 +757,86 @@ fixture.describe("A scheduler of its own ring", function()
   end)
 end)
 
+fixture.describe("Garbage collection everywhere", function()
+  -- A bit of everything, with a collection every few instructions of its tasks. trap() is called now and then.
+  local function of_everything(ring, trap)
+    local s <close> = scheduler.new(ring)
+    local pipe, done = fixture.pipe(), 0
+    local function spawn(body, ...)
+      return s:spawn(function(...)
+        debug.sethook(function()
+          collectgarbage()
+        end, "", 20)
+        return body(...)
+      end, ...)
+    end
+    s:on_error(function(_, err)
+      error(err, 0)
+    end)
+    spawn(function()
+      for _ in s:watch(pipe.reader) do
+        trap()
+        if pipe:read() == "" then
+          break
+        end
+      end
+      done = done + 1
+    end)
+    spawn(function()
+      for _ = 1, 3 do
+        trap()
+        pipe:write()
+        s:wait_fd(pipe.writer, "out")
+        s:sleep(0)
+      end
+      pipe:close "writer"
+      done = done + 1
+    end)
+    spawn(function(...)
+      local victim = spawn(s.sleep, s, 1000)
+      s:sleep(0.0001)
+      trap()
+      victim:cancel()
+      s:deadline(0.0001, s.sleep, s, 1000)
+      local _, value = spawn(function(...)
+        trap()
+        s:sleep(0)
+        return ...
+      end, ...):join()
+      assert(value.kept)
+      done = done + 1
+    end, { kept = true })
+    local ok, err = pcall(s.run, s)
+    return ok, err, done
+  end
+
+  it("harms nothing", function()
+    assert.same({ true, nil, 3 }, { of_everything(fixture.ring(), function() end) })
+  end)
+
+  it("may close the ring at any moment", function()
+    for nth = 1, 1000 do
+      local ring, calls = fixture.ring(), 0
+      local ok, err = of_everything(ring, function()
+        setmetatable({}, {
+          __gc = function()
+            calls = calls + 1
+            if calls == nth then
+              ring:close()
+            end
+          end,
+        })
+      end)
+      assert.is_true(ok or tostring(err):find "closed" ~= nil, ("%s: %s"):format(nth, err))
+      local finished = not ring.closed
+      ring:close()
+      if finished then
+        return assert.is_true(nth > 5, nth)
+      end
+    end
+  end)
+end)
+
 fixture.describe("A bad script", function()
   local s
   before_each(function()
