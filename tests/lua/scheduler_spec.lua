@@ -135,10 +135,37 @@ fixture.on_each_set_up("A scheduler", function(open)
       assert.equal(50, seen)
     end)
 
+    it("get events of different bits that come meanwhile as one", function()
+      local fds, got = uv.socketpair("stream", nil, { nonblock = true }, { nonblock = true }), nil
+      local near, far = fds[1], fds[2]
+      run(s, function()
+        for events in s:watch(near, "in|out") do
+          if got then
+            got = events
+            break
+          end
+          got = 0
+          while uv.fs_write(near, ("x"):rep(65536)) do
+          end
+          uv.fs_write(far, "y")
+          s:sleep(0) -- POLLIN comes
+          s:sleep(0)
+          while uv.fs_read(far, 65536) do
+          end
+          s:sleep(0) -- POLLOUT comes
+          s:sleep(0)
+        end
+      end)
+      assert.equal(POLLIN | POLLOUT, got)
+      uv.fs_close(near)
+      uv.fs_close(far)
+    end)
+
     it("wait for an fd once, level-triggered", function()
       local pipe = fixture.pipe()
       run(s, function()
         assert.equal(POLLIN, s:wait_fd(pipe.reader, "in"))
+        assert.equal(POLLOUT, s:wait_fd(pipe.writer, "out", 0)) -- straight from the batch
         assert.equal("a", uv.fs_read(pipe.reader, 1))
         assert.equal(POLLIN, s:wait_fd(pipe.reader, "in")) -- "b" is still there
         assert.equal("b", uv.fs_read(pipe.reader, 1))
@@ -499,6 +526,15 @@ fixture.on_each_set_up("A scheduler", function(open)
         end) })
         assert.is_true(reached)
       end)
+    end)
+
+    it("an error that only looks like it passes", function()
+      local task = s:spawn(function()
+        s:deadline(1000, error, "deadline exceeded", 0)
+      end)
+      s:on_error(function() end)
+      s:run()
+      assert.same({ false, "deadline exceeded" }, { task:join(), (select(2, task:join())) })
     end)
 
     it("join has a timeout", function()

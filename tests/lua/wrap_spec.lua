@@ -20,7 +20,7 @@ fixture.on_each_set_up("A wrapped", function(open)
       local busy <close> = s:spawn(function()
         while true do
           turns = turns + 1
-          s:sleep(0.001)
+          s:sleep(0)
         end
       end)
       local tasks = {}
