@@ -14,7 +14,7 @@ function scheduler.new(ring)
   if ring then
     return core.new(ring, false)
   end
-  local own, message, errno = pollring.ring()
+  local own, message, errno = pollring.ring { pinned = true }
   if not own then
     return nil, message, errno
   end

@@ -13,39 +13,34 @@ local concat = table.concat
 
 -- ---- waiting ----
 
--- How long the call that begins now may wait: a function that gives what is left.
-local function patience(self)
-  local timeout = self.timeout
-  if not timeout or not self.total then
-    return function()
-      return timeout
-    end
-  end
-  local deadline = now() + timeout
-  return function()
-    return math.max(0, deadline - now())
-  end
+-- When the call that begins now has to end; nil where only each of its waits is limited.
+local function deadline_of(self)
+  return self.total and self.timeout and now() + self.timeout
 end
 
-local function wait_readable(self, timeout)
+local function left(self, deadline)
+  return deadline and math.max(0, deadline - now()) or self.timeout
+end
+
+local function wait_readable(self, deadline)
   local watch = self.watch
   if not watch then
     watch = select(4, self.scheduler:watch(self.object, POLLIN))
     self.watch = watch
   end
-  return watch:wait(timeout)
+  return watch:wait(left(self, deadline))
 end
 
-local function wait_writable(self, timeout)
-  return self.scheduler:wait_fd(self.object, POLLOUT, timeout)
+local function wait_writable(self, deadline)
+  return self.scheduler:wait_fd(self.object, POLLOUT, left(self, deadline))
 end
 
 -- Calls object:method(...) until it says something other than "timeout".
 local function persist(self, wait, method, ...)
-  local object, left = self.object, patience(self)
+  local object, deadline = self.object, deadline_of(self)
   local result, err, more = object[method](object, ...)
   while not result and err == "timeout" do
-    local events, why = wait(self, left())
+    local events, why = wait(self, deadline)
     if not events then
       return nil, why
     end
@@ -81,12 +76,12 @@ end
 
 --- Connects; a name is looked up by LuaSocket, which blocks.
 function Socket:connect(...)
-  local object, left = self.object, patience(self)
+  local object, deadline = self.object, deadline_of(self)
   local ok, err = object:connect(...)
   if ok or err ~= "timeout" then
     return ok, err
   end
-  local events, why = wait_writable(self, left())
+  local events, why = wait_writable(self, deadline)
   if not events then
     return nil, why
   end
@@ -109,11 +104,10 @@ end
 local Stream = {}
 
 -- The rest of a line, of so many bytes, or of everything, behind what has been received of it.
-local function receive_rest(self, pattern, partial)
-  local object, left = self.object, patience(self)
-  local wanted, parts, size, data, err = tonumber(pattern), { partial }, #partial, nil, nil
+local function receive_rest(self, pattern, partial, deadline)
+  local object, wanted, parts, size, data, err = self.object, tonumber(pattern), { partial }, #partial, nil, nil
   repeat
-    local events, why = wait_readable(self, left())
+    local events, why = wait_readable(self, deadline)
     if not events then
       return nil, why, concat(parts)
     end
@@ -130,11 +124,19 @@ end
 
 --- As LuaSocket's, with all its patterns.
 function Stream:receive(pattern, prefix)
-  local data, err, partial = self.object:receive(pattern, prefix)
-  if err ~= "timeout" or self.timeout == 0 then
-    return data, err, partial
+  local object, deadline = self.object, deadline_of(self)
+  local data, err, partial = object:receive(pattern, prefix)
+  while err == "timeout" do
+    if partial ~= "" then
+      return receive_rest(self, pattern, partial, deadline)
+    end
+    local events, why = wait_readable(self, deadline)
+    if not events then
+      return nil, why, partial
+    end
+    data, err, partial = object:receive(pattern)
   end
-  return receive_rest(self, pattern, partial)
+  return data, err, partial
 end
 
 --- As LuaSocket's: sends all of data, from i to j.
@@ -144,9 +146,9 @@ function Stream:send(data, i, j)
   if err ~= "timeout" then
     return last, err, sent
   end
-  local left = patience(self)
+  local deadline = deadline_of(self)
   repeat
-    local events, why = wait_writable(self, left())
+    local events, why = wait_writable(self, deadline)
     if not events then
       return nil, why, sent
     end
