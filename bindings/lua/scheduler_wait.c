@@ -96,16 +96,16 @@ static int slept(lua_State *L, int status, lua_KContext context) {
 /* sleep(seconds): 0 lets the others have their turn. */
 static int scheduler_sleep(lua_State *L) {
     struct task *task = current_task(L, pollring_lua_check_scheduler(L, "scheduler:sleep"), "scheduler:sleep");
-    struct timeout timeout = {.pointer = NULL};
-    if (lua_isnoneornil(L, 2))
-        return pollring_lua_raise(L, "scheduler:sleep", NO_FD, "seconds expected, got %s", luaL_typename(L, 2));
-    pollring_lua_check_timeout(L, 2, "scheduler:sleep", NO_FD, &timeout);
+    int type = lua_type(L, 2);
     check_deadline(L, task);
-    if (timeout.value.tv_sec || timeout.value.tv_nsec)
-        return pause_until(L, task, pollring_lua_time_of(&timeout), slept);
-    task->wake = WAKE_EVENT;
-    pollring_lua_task_make_ready(task);
-    return lua_yieldk(L, 0, (lua_KContext)task, slept);
+    if (type == LUA_TNUMBER && lua_tonumber(L, 2) == 0) {
+        task->wake = WAKE_EVENT;
+        pollring_lua_task_make_ready(task);
+        return lua_yieldk(L, 0, (lua_KContext)task, slept);
+    }
+    if (type <= LUA_TNIL)
+        return pollring_lua_raise(L, "scheduler:sleep", NO_FD, "seconds expected, got %s", luaL_typename(L, 2));
+    return pause_until(L, task, check_timeout(L, 2, "scheduler:sleep", NO_FD), slept);
 }
 
 /* ---- one event of an fd ---- */
