@@ -79,7 +79,7 @@ local scenarios = {}
 
 -- The time that collect() takes for K events, in rounds; less what reading the clock costs.
 local function measure_collection(list, collect, seen)
-  local rounds, first = N == 1 and 400 or 30, 0
+  local rounds, first = K == 1 and 50 or 1, 0
   local clock = math.huge
   for _ = 1, 100 do
     local started = hrtime()
@@ -162,7 +162,7 @@ scenarios.events = {
   end },
   { "scheduler", function()
     local list, count = pipes(), 0
-    local s = scheduler.new(pollring.ring { entries = 1024, cq_entries = 16384 })
+    local s = scheduler.new()
     for _, pipe in ipairs(list) do
       s:spawn(function()
         for _ in s:watch(pipe.read) do
@@ -586,7 +586,7 @@ scenarios.echo = {
 
 -- ---- running ----
 
-local ROUNDS = { events = 150, sleepers = 7, echo = 4 } -- short ones, as anything else that runs spoils a round
+local ROUNDS = { events = 3000, sleepers = 7, echo = 4 } -- short ones, as anything else that runs spoils a round
 local sides = {}
 for i, contestant in ipairs(scenarios[scenario]) do
   sides[i] = { name = contestant[1], measure = contestant[2](), least = math.huge }

@@ -228,11 +228,8 @@ static int scheduler_run(lua_State *L) {
 /* step(timeout): true while there are tasks. */
 static int scheduler_step(lua_State *L) {
     struct scheduler *scheduler = pollring_lua_check_scheduler(L, "scheduler:step");
-    struct timeout timeout;
-    int64_t until = NEVER;
-    pollring_lua_check_timeout(L, 2, "scheduler:step", NO_FD, &timeout);
-    if (timeout.pointer)
-        until = timeout.value.tv_sec || timeout.value.tv_nsec ? pollring_lua_time_of(&timeout) : 0;
+    bool look = lua_type(L, 2) == LUA_TNUMBER && lua_tonumber(L, 2) == 0; /* the most frequent by far */
+    int64_t until = look ? 0 : pollring_lua_check_until(L, 2, "scheduler:step", NO_FD);
     lua_settop(L, 1);
     begin(L, scheduler, "scheduler:step");
     finish(L, scheduler, "scheduler:step", turn(L, scheduler, until));

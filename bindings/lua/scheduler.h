@@ -140,7 +140,7 @@ int pollring_lua_join(lua_State *L); /* task:join() */
 
 /* scheduler_timer.c */
 int64_t pollring_lua_now(void);
-int64_t pollring_lua_time_of(const struct timeout *timeout);  /* when it has passed */
+int64_t pollring_lua_check_until(lua_State *L, int index, const char *function, int fd);
 int pollring_lua_timers_reserve(struct scheduler *scheduler); /* room for one task more: 0 or -ENOMEM */
 void pollring_lua_timer_start(struct task *task, int64_t time);
 void pollring_lua_timer_stop(struct task *task);

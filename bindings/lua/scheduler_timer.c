@@ -10,10 +10,15 @@ int64_t pollring_lua_now(void) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-int64_t pollring_lua_time_of(const struct timeout *timeout) {
-    if (!timeout->value.tv_sec && !timeout->value.tv_nsec)
+/* When a wait with the timeout at index ends at the latest. */
+int64_t pollring_lua_check_until(lua_State *L, int index, const char *function, int fd) {
+    struct timeout timeout;
+    pollring_lua_check_timeout(L, index, function, fd, &timeout);
+    if (!timeout.pointer)
+        return NEVER;
+    if (!timeout.value.tv_sec && !timeout.value.tv_nsec)
         return pollring_lua_now() + 1; /* later than the look that is going on */
-    return (int64_t)timeout->deadline.tv_sec * 1000000000 + timeout->deadline.tv_nsec;
+    return (int64_t)timeout.deadline.tv_sec * 1000000000 + timeout.deadline.tv_nsec;
 }
 
 /* Room is made when a task begins, so that waiting can't fail. */

@@ -78,13 +78,6 @@ static int timed_out(lua_State *L) {
     return 2;
 }
 
-/* When a wait ends at the latest. */
-static int64_t check_timeout(lua_State *L, int index, const char *function, int fd) {
-    struct timeout timeout;
-    pollring_lua_check_timeout(L, index, function, fd, &timeout);
-    return timeout.pointer ? pollring_lua_time_of(&timeout) : NEVER;
-}
-
 /* ---- time ---- */
 
 static int slept(lua_State *L, int status, lua_KContext context) {
@@ -105,7 +98,7 @@ static int scheduler_sleep(lua_State *L) {
     }
     if (type <= LUA_TNIL)
         return pollring_lua_raise(L, "scheduler:sleep", NO_FD, "seconds expected, got %s", luaL_typename(L, 2));
-    return pause_until(L, task, check_timeout(L, 2, "scheduler:sleep", NO_FD), slept);
+    return pause_until(L, task, pollring_lua_check_until(L, 2, "scheduler:sleep", NO_FD), slept);
 }
 
 /* ---- one event of an fd ---- */
@@ -156,7 +149,7 @@ static int scheduler_wait_fd(lua_State *L) {
     struct scheduler *scheduler = pollring_lua_check_scheduler(L, "scheduler:wait_fd");
     int fd = pollring_lua_check_fd(L, 2, "scheduler:wait_fd");
     uint32_t events = lua_isnoneornil(L, 3) ? POLLIN : pollring_lua_check_mask(L, 3, "scheduler:wait_fd", fd);
-    int64_t until = check_timeout(L, 4, "scheduler:wait_fd", fd);
+    int64_t until = pollring_lua_check_until(L, 4, "scheduler:wait_fd", fd);
     return wait_once(L, current_task(L, scheduler, "scheduler:wait_fd"), fd, events, until);
 }
 
@@ -225,7 +218,7 @@ static int watch_waited(lua_State *L, int status, lua_KContext context) {
 static int watch_wait(lua_State *L) {
     struct watch *watch = pollring_lua_check_type(L, pollring_lua_watch_type, sizeof(struct watch), "watch:wait");
     struct source *source = &watch->source;
-    int64_t until = check_timeout(L, 2, "watch:wait", NO_FD);
+    int64_t until = pollring_lua_check_until(L, 2, "watch:wait", NO_FD);
     if (can_tell_at_once(source))
         return push_event_or_closed(L, source);
     struct task *task = current_task(L, watch->scheduler, "watch:wait");
@@ -318,7 +311,7 @@ int pollring_lua_join(lua_State *L) {
     struct task *task = pollring_lua_check_task(L, "task:join");
     if (task->state >= TASK_RETURNED)
         return push_outcome(L, task, 1);
-    int64_t until = check_timeout(L, 2, "task:join", NO_FD);
+    int64_t until = pollring_lua_check_until(L, 2, "task:join", NO_FD);
     struct task *current = current_task(L, task->scheduler, "task:join");
     if (current == task)
         return pollring_lua_raise(L, "task:join", NO_FD, "a task can't wait for its own end");
@@ -358,7 +351,7 @@ static int deadline_ended(lua_State *L, int status, lua_KContext context) {
 static int scheduler_deadline(lua_State *L) {
     const char *function = "scheduler:deadline";
     struct scheduler *scheduler = pollring_lua_check_scheduler(L, function);
-    int64_t until = check_timeout(L, 2, function, NO_FD);
+    int64_t until = pollring_lua_check_until(L, 2, function, NO_FD);
     if (!lua_isfunction(L, 3))
         return pollring_lua_raise(L, function, NO_FD, "a function expected, got %s", luaL_typename(L, 3));
     struct task *task = current_task(L, scheduler, function);
