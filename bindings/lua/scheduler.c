@@ -271,12 +271,14 @@ static int scheduler_timeout(lua_State *L) {
     return 1;
 }
 
-/* Before close(fd): ends every wait of this scheduler for the fd. Returns how many. */
+/* Before close(fd): ends every wait of this scheduler for the fd. Returns how many: none where there can be none. */
 static int scheduler_remove_fd(lua_State *L) {
     struct scheduler *scheduler = check_self(L, "scheduler:remove_fd");
     int fd = pollring_lua_check_fd(L, 2, "scheduler:remove_fd");
-    pollring_lua_check_scheduler(L, "scheduler:remove_fd");
-    return pollring_lua_number(L, "scheduler:remove_fd", pollring_inbox_remove_fd(scheduler->inbox, fd));
+    int removed = scheduler->inbox ? pollring_inbox_remove_fd(scheduler->inbox, fd) : 0;
+    if (removed == -ESHUTDOWN || removed == -EOWNERDEAD)
+        removed = 0;
+    return pollring_lua_number(L, "scheduler:remove_fd", removed);
 }
 
 /* on_error(f): f(task, error, traceback) for each task that fails while nobody joins it. */

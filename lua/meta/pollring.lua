@@ -52,6 +52,14 @@
 ---@field ONESHOT integer
 ---@field NO_REARM integer
 ---@field KEEP_HANGUP integer
+---@field CAUSE_NONE integer
+---@field CAUSE_SYSCTL integer
+---@field CAUSE_SECCOMP integer
+---@field CAUSE_KERNEL integer
+---@field CAUSE_MEMLOCK integer
+---@field CAUSE_FD_LIMIT integer
+---@field CAUSE_MEMORY integer
+---@field CAUSE_UNKNOWN integer
 ---@field END_NONE integer
 ---@field END_REMOVED integer
 ---@field END_HANGUP integer
@@ -75,7 +83,7 @@ function pollring.ring(options) end
 function pollring.names(result) end
 
 --- What this machine allows, and why not.
----@return {kernel: string, io_uring: integer, setups: table<string, boolean>, sysctl_disabled: integer, message: string}
+---@return {kernel: string, backend: string, io_uring: integer, setups: table<string, boolean>, sysctl_disabled: integer, cause: string, refused_at: string, resize: boolean, message: string}
 function pollring.probe() end
 
 -- The methods and fields of rings and polls that are the core's, as functions.

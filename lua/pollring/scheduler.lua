@@ -22,9 +22,10 @@ function scheduler.new(ring)
 end
 
 --- Wraps an object of LuaSocket (TCP, UDP), or a file of Lua (io.popen), so that its calls look blocking in a task.
--- @function Scheduler:wrap
 -- @param object the socket or the file, which doesn't block from then on
 -- @return an object with the same methods; its close() ends what waits for it
-core.scheduler.wrap = require "pollring.wrap"
+function core.scheduler:wrap(object)
+  return require "pollring.wrap"(self, object)
+end
 
 return scheduler

@@ -168,7 +168,7 @@ TEST(closing_a_lent_ring_first_gives_the_script_errors) {
         "end\n"
         "for _, name in ipairs {'remove_fd', 'poll_add', 'watch'} do\n"
         "    assert(not pcall(ring[name], ring, fd))\n"
-        "    assert(name == 'poll_add' or not pcall(scheduler[name], scheduler, fd))\n"
+        "    assert(name == 'poll_add' or name == 'remove_fd' or not pcall(scheduler[name], scheduler, fd))\n"
         "end\n"
         "assert(not pcall(require 'pollring.scheduler'.new, ring))\n"
         "assert(not poll.active and not pcall(function() return ring.active end))\n"

@@ -10,6 +10,34 @@ local function in_child(body)
   return process.fork(body)
 end
 
+fixture.on_each_set_up("In a forked child a scheduler", function(open)
+  it("runs nothing, can be closed, and the parent's goes on", function()
+    local pipe, closed, got = fixture.pipe(), 0, nil
+    local s = fixture.scheduler(open())
+    s:spawn(function()
+      local _ <close> = setmetatable({}, {
+        __close = function()
+          closed = closed + 1
+        end,
+      })
+      got = s:wait_fd(pipe.reader)
+    end)
+    s:step(0)
+    assert.equal("1 0", in_child(function()
+      for _, call in ipairs { s.run, s.step, s.fileno } do
+        local ok, err = pcall(call, s)
+        assert(not ok and err:match "forked child", err)
+      end
+      local removed = s:remove_fd(pipe.reader)
+      s:close()
+      return closed .. " " .. removed
+    end))
+    pipe:write()
+    s:run()
+    assert.equal(POLLIN, got)
+  end)
+end)
+
 fixture.on_each_set_up("In a forked child a ring", function(open)
   it("refuses every call, and the parent loses nothing", function()
     local ring, pipe = open(), fixture.pipe()
