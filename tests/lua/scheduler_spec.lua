@@ -1079,7 +1079,7 @@ fixture.describe("A bad script", function()
 
   it("ends the interpreter in the middle of everything", function()
     for _, leave in ipairs { "os.exit(0)", "os.exit(0, true)", "error 'mine'" } do
-      local output, how, code = fixture.run(([[
+      local script = ([[
         local pollring = require "pollring"
         local scheduler = require "pollring.scheduler"
         s, other = scheduler.new(), scheduler.new(pollring.ring())
@@ -1097,7 +1097,8 @@ fixture.describe("A bad script", function()
           inner:run()
         end)
         s:run()
-      ]]):gsub("LEAVE", leave))
+      ]]):gsub("LEAVE", leave)
+      local output, how, code = fixture.run(script)
       assert.matches("inside ", output)
       assert.equal("exit", how)
       assert.is_true(code <= 1)
