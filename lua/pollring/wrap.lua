@@ -8,7 +8,7 @@ local pollring = require "pollring"
 
 local core = pollring._scheduler
 local POLLIN, POLLOUT = pollring.POLLIN, pollring.POLLOUT
-local read_now, now = core.read_now, core.now
+local read_now, now, wait = core.read_now, core.now, core.watch.wait
 local concat = table.concat
 
 -- ---- waiting ----
@@ -22,13 +22,13 @@ local function left(self, deadline)
   return deadline and math.max(0, deadline - now()) or self.timeout
 end
 
+local function open_watch(self)
+  self.watch = select(4, self.scheduler:watch(self.object, POLLIN))
+  return self.watch
+end
+
 local function wait_readable(self, deadline)
-  local watch = self.watch
-  if not watch then
-    watch = select(4, self.scheduler:watch(self.object, POLLIN))
-    self.watch = watch
-  end
-  return watch:wait(left(self, deadline))
+  return wait(self.watch or open_watch(self), left(self, deadline))
 end
 
 local function wait_writable(self, deadline)
@@ -36,11 +36,11 @@ local function wait_writable(self, deadline)
 end
 
 -- Calls object:method(...) until it says something other than "timeout".
-local function persist(self, wait, method, ...)
+local function persist(self, wait_until, method, ...)
   local object, deadline = self.object, deadline_of(self)
   local result, err, more = object[method](object, ...)
   while not result and err == "timeout" do
-    local events, why = wait(self, deadline)
+    local events, why = wait_until(self, deadline)
     if not events then
       return nil, why
     end
@@ -101,8 +101,6 @@ end
 
 -- ---- streams: TCP, unix stream sockets ----
 
-local Stream = {}
-
 -- The rest of a line, of so many bytes, or of everything, behind what has been received of it.
 local function receive_rest(self, pattern, partial, deadline)
   local object, wanted, parts, size, data, err = self.object, tonumber(pattern), { partial }, #partial, nil, nil
@@ -122,39 +120,42 @@ local function receive_rest(self, pattern, partial, deadline)
   return nil, err, concat(parts)
 end
 
---- As LuaSocket's, with all its patterns.
-function Stream:receive(pattern, prefix)
-  local object, deadline = self.object, deadline_of(self)
-  local data, err, partial = object:receive(pattern, prefix)
-  while err == "timeout" do
-    if partial ~= "" then
-      return receive_rest(self, pattern, partial, deadline)
-    end
-    local events, why = wait_readable(self, deadline)
-    if not events then
-      return nil, why, partial
-    end
-    data, err, partial = object:receive(pattern)
-  end
-  return data, err, partial
-end
+-- Its methods are found in the object's once, not for each message.
+local function new_stream(original)
+  local Stream, receive, send = {}, original.receive, original.send
 
---- As LuaSocket's: sends all of data, from i to j.
-function Stream:send(data, i, j)
-  local object = self.object
-  local last, err, sent = object:send(data, i, j)
-  if err ~= "timeout" then
+  --- As LuaSocket's, with all its patterns.
+  function Stream:receive(pattern, prefix)
+    local object, deadline = self.object, self.total and deadline_of(self)
+    local data, err, partial = receive(object, pattern, prefix)
+    while err == "timeout" do
+      if partial ~= "" then
+        return receive_rest(self, pattern, partial, deadline)
+      end
+      local events, why = wait(self.watch or open_watch(self), deadline and left(self, deadline) or self.timeout)
+      if not events then
+        return nil, why, partial
+      end
+      data, err, partial = receive(object, pattern)
+    end
+    return data, err, partial
+  end
+
+  --- As LuaSocket's: sends all of data, from i to j.
+  function Stream:send(data, i, j)
+    local object, deadline = self.object, self.total and deadline_of(self)
+    local last, err, sent = send(object, data, i, j)
+    while err == "timeout" do
+      local events, why = wait_writable(self, deadline)
+      if not events then
+        return nil, why, sent
+      end
+      last, err, sent = send(object, data, sent + 1, j)
+    end
     return last, err, sent
   end
-  local deadline = deadline_of(self)
-  repeat
-    local events, why = wait_writable(self, deadline)
-    if not events then
-      return nil, why, sent
-    end
-    last, err, sent = object:send(data, sent + 1, j)
-  until err ~= "timeout"
-  return last, err, sent
+
+  return Stream
 end
 
 -- ---- datagrams: UDP, unix datagram sockets ----
@@ -280,7 +281,7 @@ local function class_of(object)
     elseif original.receivefrom then
       class = new_class(original, Socket, Datagram)
     else
-      class = new_class(original, Socket, Stream)
+      class = new_class(original, Socket, new_stream(original))
     end
     classes[metatable], wrappers[class] = class, true
   end
