@@ -26,6 +26,17 @@
 ---@field until_hangup? boolean false: hangup does not end it, for a FIFO or a pty master
 ---@field data? any poll.data
 
+---@class pollring.Probe
+---@field kernel string
+---@field backend string the one that "auto" takes
+---@field io_uring integer 0, or the negative errno of the first refusal
+---@field setups table<string, boolean> those that work
+---@field sysctl_disabled integer /proc/sys/kernel/io_uring_disabled; -1: this kernel has no such file
+---@field cause string what refuses; "" for nothing
+---@field refused_at string the system call
+---@field resize boolean whether a ring's queue can be resized
+---@field message string what refused and what to do; "" for nothing
+
 ---@class pollring
 ---@field VERSION string
 ---@field POLLIN integer
@@ -83,7 +94,7 @@ function pollring.ring(options) end
 function pollring.names(result) end
 
 --- What this machine allows, and why not.
----@return {kernel: string, backend: string, io_uring: integer, setups: table<string, boolean>, sysctl_disabled: integer, cause: string, refused_at: string, resize: boolean, message: string}
+---@return pollring.Probe
 function pollring.probe() end
 
 -- The methods and fields of rings and polls that are the core's, as functions.

@@ -303,7 +303,8 @@ function wrap(scheduler, object)
   elseif is_socket(object) then
     object:settimeout(0)
   else
-    error(("scheduler:wrap: an open socket of LuaSocket or a file expected, got %s"):format(io.type(object) or type(object)), 3)
+    local got = io.type(object) or type(object)
+    error(("scheduler:wrap: an open socket of LuaSocket or a file expected, got %s"):format(got), 3)
   end
   return setmetatable({ scheduler = scheduler, object = object }, class_of(object))
 end

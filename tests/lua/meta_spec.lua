@@ -60,6 +60,7 @@ fixture.describe("The annotations", function()
   it("name what the modules have", function()
     assert.same(names(pollring), of_rings.pollring)
     assert.same(names(scheduler), of_tasks["pollring.scheduler"])
+    assert.same(names(pollring.probe()), of_rings["pollring.Probe"])
   end)
 
   it("name what rings and polls have", function()
