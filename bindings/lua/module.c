@@ -1,7 +1,9 @@
 /* The module table: SWIG's, with what is written by hand added. */
+#define _GNU_SOURCE
 #include "binding.h"
 
 #include <lualib.h>
+#include <pthread.h>
 
 static void push_global(lua_State *L, const char *name) {
     lua_pushglobaltable(L);
@@ -20,12 +22,23 @@ static void set_global(lua_State *L, const char *name) {
     lua_pop(L, 1);
 }
 
+/* SWIG links its static data when it opens, without a thought for other threads that open it in a state of theirs. (A
+   finaliser of this thread may come in again, hence recursive.) Pushes SWIG's module, or raises. */
+static void open_alone(lua_State *L) {
+    static pthread_mutex_t mutex = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+    lua_pushcfunction(L, pollring_lua_open_wrapped);
+    pthread_mutex_lock(&mutex);
+    int status = lua_pcall(L, 0, 1, 0);
+    pthread_mutex_unlock(&mutex);
+    if (status != LUA_OK)
+        lua_error(L);
+}
+
 /* SWIG sets two globals, for types that this module has none of: they get their former values again. */
 static void open_wrapped(lua_State *L) {
     push_global(L, "swig_type");
     push_global(L, "swig_equals");
-    lua_pushcfunction(L, pollring_lua_open_wrapped);
-    lua_call(L, 0, 1);
+    open_alone(L);
     lua_insert(L, -3);
     set_global(L, "swig_equals");
     set_global(L, "swig_type");
