@@ -85,7 +85,7 @@ python: | liburing    ## Builds the Python package into build/python
 
 lua: $(BUILD)/lua/pollring.so $(BUILD)/libpollring_lua.a    ## Builds the Lua module, and the one for hosts in C
 
-LUA_OBJECTS := $(BUILD)/lua/pollring_wrap.o $(call objects,bindings/lua)
+LUA_OBJECTS := $(BUILD)/lua/pollring_wrap.o $(BUILD)/lua/sources.o $(call objects,bindings/lua)
 
 $(BUILD)/lua/pollring.so: $(LUA_OBJECTS) $(call objects,core)
 	$(call exporting,luaopen_pollring*; pollring_lua_push) -o $@ $^ $(URING_LIBS)
@@ -99,18 +99,19 @@ $(BUILD)/lua/pollring_wrap.c: $(or $(RELEASED_WRAPPER),bindings/lua/pollring.i b
 	@mkdir -p $(@D)
 	$(if $(RELEASED_WRAPPER),cp $< $@,$(SWIG) -lua -Ibindings -Icore -o $@ $<)
 
-$(BUILD)/bindings/lua/%.o $(BUILD)/lua/%.o: CPPFLAGS += $(LUA_CFLAGS) -Ibindings/lua -I$(BUILD)/lua
+$(BUILD)/bindings/lua/%.o $(BUILD)/lua/%.o: CPPFLAGS += $(LUA_CFLAGS) -Ibindings/lua
 
-# The modules in Lua, each as a string, for the table in source.c, which gives them their require.
-$(BUILD)/lua/sources.inc: $(LUA_MODULES)
+# The modules in Lua, each as a string, with a require that source.c gives it.
+$(BUILD)/lua/sources.c: $(LUA_MODULES)
 	@mkdir -p $(@D)
+	{ echo '#include "binding.h"'; echo 'const struct pollring_lua_source pollring_lua_sources[] = {'; \
 	for file in $(LUA_MODULES:lua/%.lua=%); do \
 		echo "{\"$$file\", \"@$$file.lua\"," | sed '1s|/|.|'; \
 		sed 's/[\\"]/\\&/g; 1s/^/local require = ... /; s/^/"/; s/$$/\\n"/' lua/$$file.lua; echo "},"; \
-	done > $@
-$(BUILD)/bindings/lua/source.o: $(BUILD)/lua/sources.inc
+	done; echo '{0}};'; } > $@
 
-$(BUILD)/lua/pollring_wrap.o: $(BUILD)/lua/pollring_wrap.c    # generated: its warnings are nobody's
+GENERATED := $(BUILD)/lua/pollring_wrap.o $(BUILD)/lua/sources.o    # their warnings are nobody's
+$(GENERATED): $(BUILD)/lua/%.o: $(BUILD)/lua/%.c
 	$(COMPILE) -w -c -o $@ $<
 
 # ---- tests, examples, benchmarks ----
@@ -233,7 +234,7 @@ bench: $(BENCHES) python lua    ## Runs the benchmarks; compares with luv, cqueu
 .PHONY: lint warnings analyze
 C_FILES := $(wildcard core/*.[ch] bindings/*/*.[ch] lab/*.[ch] tests/*/*.[ch] examples/c/*.[ch] bench/*.[ch])
 PYTHON_CFLAGS = -I$(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
-COMPILE_ANY = $(COMPILE) $(LUA_CFLAGS) $(PYTHON_CFLAGS)
+COMPILE_ANY = $(COMPILE) $(LUA_CFLAGS) -Ibindings/lua $(PYTHON_CFLAGS)
 
 # A file is looked at again when it, or the compiler, is another.
 $(BUILD)/warnings/$(CC)/%.o: %.c | liburing

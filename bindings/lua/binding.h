@@ -61,6 +61,10 @@ int pollring_lua_read_now(lua_State *L);
 int pollring_lua_set_nonblocking(lua_State *L);
 
 /* source.c */
+struct pollring_lua_source {
+    const char *module, *chunk, *text;
+};
+extern const struct pollring_lua_source pollring_lua_sources[]; /* generated; {NULL} is the last */
 void pollring_lua_preload(lua_State *L);
 
 /* members.c */

@@ -6,13 +6,6 @@
 
 #include <string.h>
 
-static const struct {
-    const char *module, *chunk, *text;
-} sources[] = {
-#include "sources.inc"
-};
-enum { SOURCES = sizeof sources / sizeof *sources };
-
 /* What these modules see as require, as a host may have no package library. Pushes the value of the module named at
    index 1, which is "pollring" or one of these. */
 static int require(lua_State *L) {
@@ -30,8 +23,8 @@ static int require(lua_State *L) {
 
 /* The loader of a module; upvalue 1: its place in the table. */
 static int load(lua_State *L) {
-    lua_Integer place = lua_tointeger(L, lua_upvalueindex(1));
-    if (luaL_loadbuffer(L, sources[place].text, strlen(sources[place].text), sources[place].chunk))
+    const struct pollring_lua_source *source = &pollring_lua_sources[lua_tointeger(L, lua_upvalueindex(1))];
+    if (luaL_loadbuffer(L, source->text, strlen(source->text), source->chunk))
         return lua_error(L);
     lua_pushcfunction(L, require);
     lua_call(L, 1, 1);
@@ -40,10 +33,10 @@ static int load(lua_State *L) {
 
 void pollring_lua_preload(lua_State *L) {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-    for (int i = 0; i < SOURCES; i++) {
+    for (int i = 0; pollring_lua_sources[i].module; i++) {
         lua_pushinteger(L, i);
         lua_pushcclosure(L, load, 1);
-        lua_setfield(L, -2, sources[i].module);
+        lua_setfield(L, -2, pollring_lua_sources[i].module);
     }
     lua_pop(L, 1);
 }

@@ -1,4 +1,4 @@
--- The examples of hosts in C: each runs to its end, as it is and under ASan and UBSan.
+-- The examples of hosts in C: each runs to its end, as it is and under AddressSanitizer.
 local fixture = require "tests.lua.fixture"
 
 local function sorted(text)
@@ -64,7 +64,7 @@ for _, build in ipairs { "build", "build/asan" } do
           assert.same(sorted(lines), got)
         end)
       else
-        pending(("skipped: %s is not built (make host-programs asan-programs)"):format(program))
+        pending(("skipped: %s is not built (make test-programs)"):format(program))
       end
     end
   end)
