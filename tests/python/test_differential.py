@@ -397,7 +397,8 @@ class Expected:
         return self.told & self.state() & (self.asked | POLLERR | POLLHUP)
 
     def may(self):
-        return self.told | self.possible | (self.late & self.heard)
+        late = self.late | self.state() if self.file.is_late else 0  # at any time, but only what is so
+        return self.told | self.possible | (late & self.heard)
 
     def is_hangup(self, mask):
         return self.until_hangup and bool(
@@ -480,6 +481,7 @@ class World:
                 gained = poll.state() & ~before[poll.side]
                 if bits := woken.get(poll.side) or gained:
                     poll.woken(bits)
+                    poll.wakes += step == "fill"  # more than one buffer: more than one wake-up
                 poll.maybe_woken(file.maybe.get(step, {}).get(poll.side ^ side, 0))
         return True
 
