@@ -310,6 +310,11 @@ static int arm(struct pollring *ring, struct pollring_poll *poll) {
     return error;
 }
 
+static int update(struct pollring *ring, struct pollring_poll *poll) {
+    int error = unlikely(ring->host_watches) ? ring_watch_for_host(ring, poll) : 0;
+    return error ? error : ring->backend->update(ring, poll);
+}
+
 static int flush(struct pollring *ring) {
     if (unlikely(ring->waker_pending)) {
         int error = arm(ring, poll_of(ring, 0));
@@ -319,7 +324,7 @@ static int flush(struct pollring *ring) {
     }
     while (ring->first_pending) {
         struct pollring_poll *poll = poll_of(ring, ring->first_pending);
-        int error = poll->state == POLL_PENDING ? arm(ring, poll) : ring->backend->update(ring, poll);
+        int error = poll->state == POLL_PENDING ? arm(ring, poll) : update(ring, poll);
         if (error)
             return error;
         poll->marks &= (uint8_t)~MARK_UPDATE;

@@ -87,6 +87,13 @@ struct pollring_inbox {
     uint32_t first, last; /* queued events */
 };
 
+/* What has to be in a host's epoll besides what the backend's nest() puts there. */
+enum host_needs {
+    HOST_NEEDS_NO_FILES,
+    HOST_NEEDS_EVENTFDS, /* the files of polls whose wake-ups may come from an eventfd, and renest() */
+    HOST_NEEDS_FILES,    /* those of all polls */
+};
+
 /* On a page that the kernel wipes in a forked child. */
 struct guard {
     _Atomic pid_t owner; /* 0: none yet; other threads ask too */
@@ -138,6 +145,7 @@ struct pollring {
     bool host_signalled;
     unsigned host_head;          /* of the completion queue, when the host's fd was last settled */
     bool host_watches;           /* host_fd holds files of polls too */
+    unsigned host_needs;         /* enum host_needs */
     _Atomic uint32_t references; /* the open ring, its polls, its inboxes */
     unsigned flags;              /* POLLRING_* as asked for */
     unsigned busy_poll_us;
@@ -165,10 +173,11 @@ struct backend {
     int (*enter)(struct pollring *ring, unsigned wait_for, const struct timespec *timeout);
     /* Whether an enter would collect something that ring->cq doesn't show. NULL: it shows all. */
     bool (*peek)(const struct pollring *ring);
+    /* What nest() leaves to others; enum host_needs. NULL: nothing. */
+    unsigned (*host_needs)(const struct pollring *ring);
     /* Adds to an epoll fd what becomes readable with completions. */
     int (*nest)(struct pollring *ring, int epoll_fd, int event_fd);
-    /* After completions were collected: event_fd is to be signalled for the next. NULL: nest() is enough for every
-       file, those that ring_watch_for_host() would add too. */
+    /* With HOST_NEEDS_EVENTFDS, after completions were collected: event_fd is to be signalled for the next. */
     int (*renest)(struct pollring *ring, int event_fd);
     /* Whether fd is one of the backend's own. */
     bool (*owns)(const struct pollring *ring, int fd);
@@ -185,6 +194,7 @@ void ring_unreference(struct pollring *ring);
 void ring_signal_host(struct pollring *ring);
 void ring_settle_host_slowly(struct pollring *ring);
 int ring_watch_for_host(struct pollring *ring, const struct pollring_poll *poll);
+void ring_unwatch_for_host(struct pollring *ring, const struct pollring_poll *ended);
 void ring_poke(struct pollring *ring);
 void ring_drain_waker(struct pollring *ring);
 

@@ -148,6 +148,8 @@ void poll_end(struct pollring *ring, struct pollring_poll *poll, int reason) {
     poll->state = POLL_ENDED;
     poll->end_reason = (uint8_t)reason;
     ring->active--;
+    if (unlikely(ring->host_watches))
+        ring_unwatch_for_host(ring, poll);
 }
 
 /* Ends an active poll whose events nobody wants any more. The cancel is queued, not sent. -ENOMEM: where there is no

@@ -108,8 +108,9 @@ bool pollring_orphaned(const struct pollring *ring);
  * An fd that is readable whenever pollring_wait() with timeout 0 would do something (events in the kernel, events
  * queued, a batch cut by max, requests not submitted), and wakes a host that is blocked in poll or epoll on it. The fd
  * stays the ring's: watch it, never read or close it. The same one for the ring's whole life; the first call makes it.
- * Kernel rule: on some kernels a DEFER_TASKRUN ring's own fd doesn't wake a sleeper, on others a registered eventfd
- * doesn't, and neither does for eventfds; this is an epoll fd over both, and over the eventfds that are polled.
+ * Kernel rule: a DEFER_TASKRUN ring's own fd wakes a sleeper at once on some kernels, late on others and never on the
+ * rest, a registered eventfd likewise. So this is an epoll fd over what proves to wake on this one, and where neither
+ * does at once, over the files that are polled. The first call in a process tries that out, which takes a thread.
  */
 int pollring_fileno(const struct pollring *ring);
 

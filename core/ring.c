@@ -211,6 +211,7 @@ void pollring_close(struct pollring *ring) {
         return;
     bool allowed = ring_check(ring) == 0, own = allowed && ring->guard->owner;
     bool interrupted = allowed && ring->host_fd >= 0 && ring->backend->interrupts;
+    ring->host_watches = false; /* the epoll goes as a whole, or is the parent's too */
     polls_end(ring, NULL);
     if (own)
         events_reach_kernel(ring);
@@ -265,24 +266,35 @@ void ring_drain_waker(struct pollring *ring) {
 /* ---- a host's loop ---- */
 
 /*
- * Kernel rule: while an eventfd is being signalled no other eventfd is, the registered one neither (from the second
- * time on it is never, and the first time late). So a host must not depend on it for files whose wake-ups come from an
- * eventfd: eventfds, and epoll fds that hold one. Those have no file type (nor have timerfds and the like, which this
- * costs some system calls and no more), and are put into the host's epoll themselves, edge-triggered. (The waker's
- * eventfd is there from the start, level-triggered: nobody but the ring reads it.)
+ * Where the kernel's side alone doesn't wake a host, or not at once (the backend has found that out), files of polls
+ * are put into the host's epoll themselves, edge-triggered. (The waker's eventfd is there from the start,
+ * level-triggered: nobody but the ring reads it.) Those whose wake-ups may come from an eventfd are eventfds and epoll
+ * fds that hold one. They have no file type; nor have timerfds and the like, which this costs some system calls and no
+ * more.
  */
 int ring_watch_for_host(struct pollring *ring, const struct pollring_poll *poll) {
-    struct epoll_event event = {.events = poll->events | EPOLLET};
+    /* RDHUP unasked, because POLL_ADD reports it so. Two that are exclusive would take wake-ups from each other. */
+    struct epoll_event event = {.events = (poll->events & ~(uint32_t)EPOLLEXCLUSIVE) | EPOLLRDHUP | EPOLLET};
     struct stat status;
-    if (!ring->backend->renest || fstat(poll->fd, &status) || status.st_mode & S_IFMT)
+    if (ring->host_needs == HOST_NEEDS_NO_FILES)
+        return 0;
+    if (ring->host_needs == HOST_NEEDS_EVENTFDS && (fstat(poll->fd, &status) || status.st_mode & S_IFMT))
         return 0;
     ring->host_watches = true;
     int failed = epoll_ctl(ring->host_fd, EPOLL_CTL_ADD, poll->fd, &event);
-    if (failed && errno == EEXIST) { /* of another poll */
+    if (failed && errno == EEXIST) { /* of another poll, or updated */
         event.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
         failed = epoll_ctl(ring->host_fd, EPOLL_CTL_MOD, poll->fd, &event);
     }
     return failed && (errno == ENOMEM || errno == ENOSPC) ? -errno : 0; /* others are the file's, and its poll's */
+}
+
+/* A poll has ended: its file wakes the host no more, unless another poll asks for it. */
+void ring_unwatch_for_host(struct pollring *ring, const struct pollring_poll *ended) {
+    for (uint32_t slot = *polls_of_fd(ring, ended->fd); slot; slot = poll_of(ring, slot)->next_of_fd)
+        if (poll_of(ring, slot)->fd == ended->fd && poll_is_active(poll_of(ring, slot)))
+            return;
+    epoll_ctl(ring->host_fd, EPOLL_CTL_DEL, ended->fd, NULL);
 }
 
 /* Their edges have been seen. (The others in the epoll are level-triggered and come back by themselves.) */
@@ -292,10 +304,11 @@ static void forget_edges(const struct pollring *ring) {
         ;
 }
 
-/* An edge that comes just when they are forgotten is still signalled, late: once for each time this was done. */
+/* An edge that comes just when they are forgotten is still signalled, late: by the ring's fd, or by the registered
+   eventfd once for each time this was done. */
 static int rearm_signal(struct pollring *ring) {
     unsigned head = atomic_load_explicit(ring->cq.head, memory_order_relaxed);
-    if (head == ring->host_head) /* no completion was collected since */
+    if (ring->host_needs != HOST_NEEDS_EVENTFDS || head == ring->host_head) /* no completion was collected since */
         return 0;
     int error = ring->backend->renest(ring, ring->host_event_fd);
     if (!error)
@@ -309,6 +322,7 @@ static int fill_host(struct pollring *ring) {
     if (epoll_ctl(ring->host_fd, EPOLL_CTL_ADD, ring->host_event_fd, &readable) ||
         epoll_ctl(ring->host_fd, EPOLL_CTL_ADD, ring->wake_fd, &readable))
         return -errno;
+    ring->host_needs = ring->backend->host_needs ? ring->backend->host_needs(ring) : (unsigned)HOST_NEEDS_NO_FILES;
     for (uint32_t slot = 1; slot < ring->slots; slot++) {
         const struct pollring_poll *poll = poll_of(ring, slot);
         int error = poll->state == POLL_ARMED ? ring_watch_for_host(ring, poll) : 0;

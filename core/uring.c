@@ -10,10 +10,15 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <limits.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 _Static_assert(sizeof(struct completion) == sizeof(struct io_uring_cqe), "a completion is a CQE");
 _Static_assert(offsetof(struct completion, res) == offsetof(struct io_uring_cqe, res), "a completion is a CQE");
@@ -57,7 +62,8 @@ static int set_up(struct io_uring *uring, unsigned asked, unsigned entries, unsi
     return error;
 }
 
-/* Leaves what pollring uses; through this ring's fd nothing else can be asked of the kernel. */
+/* Leaves what pollring uses; through this ring's fd nothing else can be asked of the kernel. One that doesn't know the
+   last two calls, which makes no ring cheaper either (before 5.18), is given the others alone. */
 static int seal(struct io_uring *uring) {
     struct io_uring_restriction rules[] = {
         {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_POLL_ADD},
@@ -69,9 +75,12 @@ static int seal(struct io_uring *uring) {
         {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_RING_FDS},
         {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_UNREGISTER_RING_FDS},
     };
+    unsigned count = sizeof rules / sizeof *rules;
     /* Not io_uring_register_restrictions(): some distributions' shared liburing doesn't export it. */
-    return io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules,
-                             sizeof rules / sizeof *rules);
+    int error = io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules, count);
+    if (error == -EINVAL)
+        error = io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules, count - 2);
+    return error;
 }
 
 /* The kernel's own queue becomes the ring's. */
@@ -289,24 +298,84 @@ static int uring_cancel(struct pollring *ring, struct pollring_poll *poll) {
 
 /* ---- a host's loop ---- */
 
-/* Kernel rule: which of the ring's fd and a registered eventfd wakes a host that sleeps differs between kernels. */
+/*
+ * What of a DEFER_TASKRUN ring wakes a thread that sleeps in poll or epoll differs more between kernels than anything
+ * else here, and updates of one stable series have turned it round:
+ *
+ *   6.1             the ring's fd: at once; a registered eventfd: at once, late for events that an eventfd makes
+ *   6.12.95, 6.18   the ring's fd: never; a registered eventfd: at once, late and once only for those
+ *   6.12.118        the ring's fd: late; a registered eventfd: late and once only
+ *   7.3             the ring's fd: late; a registered eventfd: late
+ *
+ * Late is after an RCU grace period, some 15 ms. "Once only", until the eventfd is registered anew, is a bug of those
+ * kernels: docs/kernel-reports/.
+ *
+ * So it is tried, once in a process: a pipe that a ring polls is written to, and what of the two is seen at once tells.
+ * In a thread of its own, because the kernel interrupts the thread that used a ring some time after its end.
+ */
+static void *try_to_wake(void *needs) {
+    struct io_uring uring;
+    struct io_uring_params params = {.flags = setups[0].flags};
+    struct epoll_event readable = {.events = EPOLLIN}, seen;
+    uint64_t count = 1;
+    int ends[2], event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (!pipe2(ends, O_CLOEXEC)) {
+        if (!io_uring_queue_init_params(1, &uring, &params)) {
+            struct io_uring_sqe *sqe = io_uring_get_sqe(&uring);
+            io_uring_prep_poll_multishot(sqe, ends[0], POLLIN);
+            if (!io_uring_register((unsigned)uring.ring_fd, IORING_REGISTER_EVENTFD, &event_fd, 1) &&
+                !epoll_ctl(epoll_fd, EPOLL_CTL_ADD, uring.ring_fd, &readable) && io_uring_submit(&uring) == 1 &&
+                !epoll_wait(epoll_fd, &seen, 1, 0) && write(ends[1], &count, 1) == 1) {
+                if (epoll_wait(epoll_fd, &seen, 1, 0) == 1)
+                    *(unsigned *)needs = HOST_NEEDS_NO_FILES;
+                else if (read(event_fd, &count, sizeof count) == sizeof count)
+                    *(unsigned *)needs = HOST_NEEDS_EVENTFDS;
+            }
+            io_uring_queue_exit(&uring);
+        }
+        close(ends[0]);
+        close(ends[1]);
+    }
+    close(event_fd);
+    close(epoll_fd);
+    return NULL;
+}
+
+/*
+ * Without DEFER_TASKRUN the ring's fd always wakes, after the kernel has interrupted the sleep with EINTR. And no
+ * eventfd may be registered: before 5.18 (5.10 with the io_uring of 5.15 too) that waits until the ring has no request
+ * left, which with a multishot poll is for ever.
+ */
+static unsigned uring_host_needs(const struct pollring *ring) {
+    static _Atomic unsigned known; /* and one more, so that 0 is "not tried" */
+    if (ring->stats.setup != POLLRING_SETUP_DEFER_TASKRUN)
+        return HOST_NEEDS_NO_FILES;
+    if (!known) {
+        unsigned needs = HOST_NEEDS_FILES; /* which also holds where it can't be tried */
+        pthread_t thread;
+        sigset_t all, before;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before); /* the thread takes none of the host's signals */
+        if (!pthread_create(&thread, NULL, try_to_wake, &needs))
+            pthread_join(thread, NULL);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        known = needs + 1;
+    }
+    return known - 1;
+}
+
 static int uring_nest(struct pollring *ring, int epoll_fd, int event_fd) {
     struct io_uring *uring = &uring_of(ring)->ring;
     struct epoll_event readable = {.events = EPOLLIN};
     if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, uring->ring_fd, &readable))
         return -errno;
+    if (ring->host_needs != HOST_NEEDS_EVENTFDS)
+        return 0;
     return io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_EVENTFD, &event_fd, 1);
 }
 
-/*
- * Kernel bug, seen on 6.18: where a write to an eventfd is what made the completion, the registered eventfd is
- * signalled by RCU, some 15 ms later, and after the first such time never again until it is registered anew. Without
- * DEFER_TASKRUN the ring's own fd wakes the host.
- */
 static int uring_renest(struct pollring *ring, int event_fd) {
     unsigned ring_fd = (unsigned)uring_of(ring)->ring.ring_fd;
-    if (ring->stats.setup != POLLRING_SETUP_DEFER_TASKRUN)
-        return 0;
     io_uring_register(ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
     return io_uring_register(ring_fd, IORING_REGISTER_EVENTFD, &event_fd, 1);
 }
@@ -351,6 +420,7 @@ const struct backend uring_backend = {
     .cancel = uring_cancel,
     .submit = uring_submit,
     .enter = uring_enter,
+    .host_needs = uring_host_needs,
     .nest = uring_nest,
     .renest = uring_renest,
     .owns = uring_owns,
