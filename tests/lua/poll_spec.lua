@@ -200,9 +200,10 @@ fixture.on_each_set_up("A poll", function(open)
 end)
 
 fixture.describe("A raw poll", function()
-  it("ends where the completion queue is full, with that reason", function()
+  -- The io_uring of 5.15 ends none.
+  it("ends where the completion queue is full, with that reason, or goes on", function()
     local ring = fixture.ring { entries = 2, cq_entries = 4 }
-    local pipes, polls, reasons = {}, {}, {}
+    local pipes, polls, goes_on = {}, {}, 0
     for i = 1, 12 do
       pipes[i] = fixture.pipe()
       polls[i] = ring:poll_add(pipes[i].reader, "in", { rearm = false, until_hangup = false, data = i })
@@ -214,10 +215,20 @@ fixture.describe("A raw poll", function()
     for poll, result, more in ring:wait(0) do
       assert.equal(POLLIN, result)
       assert.equal(not more, poll.end_reason == "overflow")
-      reasons[poll.end_reason or "none"] = true
       pipes[poll.data]:read()
+      if more then
+        goes_on = goes_on + 1
+      end
     end
-    assert.is_true(reasons.overflow)
+    for _, pipe in ipairs(pipes) do
+      pipe:write()
+    end
+    local told = 0
+    for poll in ring:wait(0) do
+      pipes[poll.data]:read()
+      told = told + 1
+    end
+    assert.equal(goes_on, told)
   end)
 end)
 

@@ -69,7 +69,16 @@ def test_a_batch_is_complete_and_cut_by_max_events(ring, pipe):
     assert ring.wait(0) == []
 
 
-def test_a_thousand_files_at_once_a_hundred_times_none_lost():
+def full_queue_ends_polls(pipe):
+    """Whether this kernel does that, found by trying: the io_uring of 5.15 doesn't."""
+    _, writer = pipe()
+    with pollring.Ring(entries=2, cq_entries=4) as ring:
+        polls = [ring.poll_add(writer, POLLOUT, rearm=False) for _ in range(8)]
+        ring.wait(0)
+        return any(poll.end_reason == "overflow" for poll in polls)
+
+
+def test_a_thousand_files_at_once_a_hundred_times_none_lost(pipe):
     with pollring.Ring(entries=2, cq_entries=4) as ring:
         fds = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(1000)] if hasattr(os, "eventfd") else None
         if fds is None:
@@ -85,7 +94,7 @@ def test_a_thousand_files_at_once_a_hundred_times_none_lost():
                     assert events == POLLIN and events.more
                     os.eventfd_read(poll.fd)
                     missing.discard(poll.fd)
-        assert ring.active == 1000 and ring.stats()["rearmed"] > 10000
+        assert ring.active == 1000 and (ring.stats()["rearmed"] > 10000 or not full_queue_ends_polls(pipe))
         assert ring.stats()["events"] < 1.1 * 100 * 1000  # and none is told again and again
         for fd in fds:
             os.close(fd)
