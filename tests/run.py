@@ -4,13 +4,17 @@
     tests/run.py [c] [asan] [valgrind] [python] [lua] ...  # all where none is named; the programs are built already
 
 Each suite's name is one of RUNNERS below: the tests of a language, as they are (c, python, lua), in an instrumented
-build, or with a signal each millisecond; the fuzzer; the compilers' warnings.
+build, or with a signal each millisecond; the fuzzer; the compilers' warnings; the C tests on other kernels.
+
+TEST_RESULTS   a file, to which each result is added as a line of JSON: program, test, outcome, reason, count
+TEST_PATIENCE  where the machine is slow, the number by which the time limits are multiplied
 
 It knows how each runner reports (cmocka, the soak and the kernel's rules in TAP, pytest in JUnit's XML, busted in a line)
 and nothing of what is tested. A runner is killed with all its processes at its time limit. One that crashed, hung,
 reported less than it planned or ran no test has failed, whatever it reported.
 """
 
+import json
 import os
 import re
 import shutil
@@ -29,9 +33,21 @@ LUA = os.environ.get("LUA", "lua5.4")
 # Several times what they take.
 SECONDS = {"c": 300, "signals-c": 300, "asan": 400, "ubsan": 300, "tsan": 400, "valgrind": 400, "python": 900,
            "signals-python": 400, "asan-python": 900, "asyncio": 600, "lua": 300, "asan-lua": 400, "fuzz": 90,
-           "warnings": 400, "soak": 120}
+           "warnings": 400, "soak": 120, "kernels": 240}
 SIGNALS = {"POLLRING_TEST_SIGNALS": "1"}  # the fixtures have a timer interrupt the tests each millisecond
 FEW_VARIANTS = {"POLLRING_TEST_VARIANTS": "default tiny"}  # of rings, in Python's tests
+
+
+def seconds_for(suite):
+    return SECONDS[suite] * float(os.environ.get("TEST_PATIENCE") or 1)
+
+
+def note(program, test, outcome, reason="", count=1):
+    """Adds a result to the file of results, where one is wanted."""
+    if path := os.environ.get("TEST_RESULTS"):
+        with open(path, "a") as file:
+            result = {"program": program, "test": test, "outcome": outcome, "reason": reason, "count": count}
+            file.write(json.dumps(result) + "\n")
 
 
 def preloaded_asan():
@@ -72,20 +88,25 @@ def run(command, seconds, on_line=lambda line: None, **environment):
 
 
 def run_tap(command, seconds, **environment):
-    """Runs a program that writes TAP: a plan ("1..3"), and a line for each test."""
-    counts, planned = Counter(), 0
+    """Runs a program that writes TAP: a plan ("1..3"), a line for each test. Before a skip cmocka's say the reason."""
+    counts, planned, reason, program = Counter(), 0, "", Path(command[-1]).name
 
     def count(line):
-        nonlocal planned
-        if result := re.match(r"(not )?ok \d+(.*# SKIP)?", line):
-            counts["skipped" if result[2] else "failed" if result[1] else "passed"] += 1
+        nonlocal planned, reason
+        if result := re.match(r"(not )?ok \d+(?: -)?( # SKIP)?(?: (.*?))?(?: # SKIP (.*))?$", line):
+            failed, skipped, test, why = result.groups()
+            outcome = "skipped" if skipped or why is not None else "failed" if failed else "passed"
+            counts[outcome] += 1
+            note(program, test or "", outcome, why or (reason if outcome == "skipped" else ""))
         elif plan := re.match(r"1\.\.(\d+)$", line):
             planned += int(plan[1])
+        reason = line[9:].strip() if line.startswith("skipped: ") else ""
 
     wrong = run(command, seconds, count, CMOCKA_MESSAGE_OUTPUT="TAP", **environment)
     reported = sum(counts.values())
     if reported != planned or not planned:
         wrong = f"{reported} of {planned} tests reported, {wrong or 'exit status 0'}"
+        note(program, "", "failed", wrong)
     return counts, wrong
 
 
@@ -95,7 +116,7 @@ def skip(name, reason):
 
 
 def run_c_programs(name, directory, kernel_rules=False, wrapper=(), **environment):
-    deadline = time.monotonic() + SECONDS[name]
+    deadline = time.monotonic() + seconds_for(name)
     programs = [directory / "tests" / source.stem for source in sorted((ROOT / "tests/c").glob("test_*.c"))]
     for program in [*programs, *[directory / "lab/pollring-rules"] * kernel_rules]:
         yield f"{name}: {program.name}", run_tap([*wrapper, program], deadline - time.monotonic(), **environment)
@@ -133,14 +154,16 @@ def run_pytest(name, directory, *options, **environment):
     report = BUILD / f"{name}.xml"
     report.unlink(missing_ok=True)
     wrong = run([sys.executable, "-m", "pytest", "-ra", f"--junitxml={report}", *options, "tests/python"],
-                SECONDS[name], PYTHONPATH=str(directory / "python"), **environment)
+                seconds_for(name), PYTHONPATH=str(directory / "python"), **environment)
     counts = Counter()
-    if report.exists():
-        for suite in ElementTree.parse(report).getroot().iter("testsuite"):
-            of = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
-            counts["failed"] += of["failures"] + of["errors"]
-            counts["skipped"] += of["skipped"]
-            counts["passed"] += of["tests"] - of["failures"] - of["errors"] - of["skipped"]
+    for case in ElementTree.parse(report).getroot().iter("testcase") if report.exists() else []:
+        told = [child for child in case if child.tag in ("skipped", "failure", "error")]
+        outcome = "passed" if not told else "skipped" if told[0].tag == "skipped" else "failed"
+        counts[outcome] += 1
+        reason = told[0].get("message", "").split("\n")[0] if told else ""
+        note(name, f"{case.get('classname')}::{case.get('name')}", outcome, reason)
+    if not counts:
+        note(name, "", "failed", wrong or "no test ran")
     return [(name, (counts, wrong))]
 
 
@@ -179,7 +202,11 @@ def run_busted(name, directory, **environment):
     # Not busted's TAP: it dies of a file that does not load, before it says why.
     wrong = run([LUA, shutil.which("busted") or "busted", "--output=plainTerminal", "--lang=en", "--verbose",
                  "--lpath=lua/?.lua", f"--cpath={directory}/lua/?.so;{BUILD}/tests/lua/?.so", "tests/lua"],
-                SECONDS[name], count, **environment)
+                seconds_for(name), count, **environment)
+    for outcome, number in counts.items():
+        note(name, "", outcome, count=number)
+    if not counts:
+        note(name, "", "failed", wrong or "no test ran")
     return [(name, (counts, wrong))]
 
 
@@ -200,7 +227,7 @@ def run_fuzz():
     found.mkdir(exist_ok=True)
     seconds = int(os.environ.get("FUZZ_SECONDS") or 30)
     wrong = run([program, f"-max_total_time={seconds}", "-timeout=10", "-print_final_stats=1", "-verbosity=0",
-                 f"-artifact_prefix={BUILD}/fuzz/", found, ROOT / "tests/fuzz/corpus"], SECONDS["fuzz"] + seconds)
+                 f"-artifact_prefix={BUILD}/fuzz/", found, ROOT / "tests/fuzz/corpus"], seconds_for("fuzz") + seconds)
     return [("fuzz", (Counter(passed=not wrong), wrong))]
 
 
@@ -208,7 +235,7 @@ def run_warnings():
     """All C once more with every warning an error; for each compiler that is installed."""
     for compiler in ("gcc", "clang"):
         if shutil.which(compiler):
-            wrong = run(["make", "-s", "warnings", f"CC={compiler}"], SECONDS["warnings"])
+            wrong = run(["make", "-s", "warnings", f"CC={compiler}"], seconds_for("warnings"))
             yield f"warnings: {compiler}", (Counter(passed=not wrong), wrong)
         else:
             yield from skip("warnings", f"{compiler} is not installed")
@@ -216,13 +243,25 @@ def run_warnings():
 
 def run_soak():
     """Some seconds of what `make soak` does for some minutes."""
-    return [("soak", run_tap([sys.executable, "tests/soak/run.py", "6"], SECONDS["soak"]))]
+    return [("soak", run_tap([sys.executable, "tests/soak/run.py", "6"], seconds_for("soak")))]
+
+
+def run_kernels():
+    """The C tests on other kernels, as far as those can be had."""
+    counts = Counter()
+
+    def count(line):
+        if result := re.match(r"kernels: (\d+) passed, (\d+) failed, (\d+) skipped$", line):
+            counts.update(passed=int(result[1]), failed=int(result[2]), skipped=int(result[3]))
+
+    wrong = run([sys.executable, "tests/kernels/run.py"], seconds_for("kernels"), count, QUICK="1")
+    return [("kernels", (counts, wrong))]
 
 
 RUNNERS = {"c": run_c, "signals-c": run_signals_c, "asan": run_asan, "ubsan": run_ubsan, "tsan": run_tsan,
            "valgrind": run_valgrind, "python": run_python, "signals-python": run_signals_python,
            "asan-python": run_asan_python, "asyncio": run_asyncio, "lua": run_lua, "asan-lua": run_asan_lua,
-           "fuzz": run_fuzz, "warnings": run_warnings, "soak": run_soak}
+           "fuzz": run_fuzz, "warnings": run_warnings, "soak": run_soak, "kernels": run_kernels}
 
 
 def main(names):
