@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 
 from pollring.lab import rules
-from run import OUTPUT, ROOT, count, numbers, read_results, setup_that_stuck
+from run import OUTPUT, ROOT, count, numbers, read_outcomes, setup_that_stuck
 
 HEAD = """# Kernel by kernel
 
@@ -63,7 +63,7 @@ def rules_that_differ(runs):
             for run, without in zip(runs, lacking)]
     names = {name: first["rule"] for run in runs for name, (first, *_) in rules.by_rule(run).items()}
     different = {name: found for name in names if (found := rules.differences([one.get(name, []) for one in each]))}
-    kernels = [run["kernel"].split("-")[0] for run in runs]
+    kernels = [run["kernel"] for run in runs]
     yield from ["", "## Rules that differ", ""]
     yield f"{len(names) - len(different)} of the {len(names)} rules that `pollring rules` tries are alike on all."
     for run, without in zip(kernels, lacking):
@@ -78,10 +78,11 @@ def rules_that_differ(runs):
 def main():
     runs, tried = {}, []
     for path in sorted(OUTPUT.glob("*.json"), key=lambda path: numbers(path.stem)):
-        runs[path.stem.split("-")[0]] = [result for result in read_results(path) if "outcome" in result]
-        told = path.with_suffix(".rules")
+        name = path.stem.split("-")[0]
+        runs[name] = list(read_outcomes(path))
+        told = path.with_name(f"{path.stem}.rules")
         if told.exists() and told.stat().st_size:
-            tried.append(json.loads(told.read_text()))
+            tried.append({**json.loads(told.read_text()), "kernel": name})
     if not runs or not tried:
         sys.exit(f"{OUTPUT} has no results: make test-kernels")
     lines = [HEAD, *tests(runs), *rules_that_differ(tried)]
