@@ -320,7 +320,8 @@ static void run_host(struct ends ends, enum moment moment, int number) {
     for (int round = 1; round <= number; round++)
         see_one_event(&host, &maker, round, &wake_ups);
     assert_int_equal(join_thread(thread), 0);
-    assert_in_range(wake_ups, 0, 3 * number);
+    /* Where an emulator stops the other processor between work and the flag that shows it, the host spins meanwhile. */
+    assert_in_range(wake_ups, 0, (factor("TEST_PATIENCE") > 1 ? 300 : 3) * number);
     drain(&host);
     assert_quiet_in_the_end(&host);
 }

@@ -244,7 +244,8 @@ def write_initramfs(path):
 
 def job():
     """What init does, in sh."""
-    environment = {"TEST_PATIENCE": PATIENCE, "TEST_RESULTS": "/dev/ttyS2", "TEST_ROUNDS": "0.1" if QUICK else "2",
+    environment = {"TEST_PATIENCE": PATIENCE, "TEST_RESULTS": "/dev/ttyS2",
+                   "TEST_ROUNDS": os.environ.get("TEST_ROUNDS", "0.1" if QUICK else "2"),
                    "POLLRING_TEST_VARIANTS": "default plain tiny epoll", "LUA": "lua5.4", "HOME": "/root",
                    "PYTHONDONTWRITEBYTECODE": "1"}
     if filter := os.environ.get("TEST_FILTER"):
