@@ -186,7 +186,7 @@ def run_asyncio():
         if result := re.match(r"(\d+) passed, (\d+) failed, (\d+) skipped$", line):
             counts.update(dict(zip(("passed", "failed", "skipped"), map(int, result.groups()))))
 
-    wrong = run([sys.executable, ROOT / "tests/asyncio/run_cpython_tests.py"], SECONDS["asyncio"], count,
+    wrong = run([sys.executable, ROOT / "tests/asyncio/run_cpython_tests.py"], seconds_for("asyncio"), count,
                 PYTHONPATH=str(BUILD / "python"))
     return [("asyncio", (counts, wrong))]
 
