@@ -38,7 +38,7 @@ programs = $(patsubst $(1)/%.c,$(BUILD)/$(2)/%,$(wildcard $(1)/*.c))
 TESTS    := $(call programs,tests/c,tests)
 RULES    := $(BUILD)/lab/pollring-rules
 EXAMPLES := $(call programs,examples/c,examples)
-BENCHES  := $(call programs,bench,bench)
+BENCH_PROGRAM := $(BUILD)/bench/bench
 SOAK     := $(BUILD)/soak/soak
 LUA_MODULES := $(wildcard lua/pollring/*.lua)
 
@@ -150,9 +150,10 @@ rules: $(RULES)    ## Tries the kernel's rules; TEST_FILTER= chooses, such as '*
 	@$(RULES)
 
 $(EXAMPLES): $(BUILD)/examples/%: $(BUILD)/examples/c/%.o $(BUILD)/libpollring.a
-$(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libpollring.a
+$(BENCH_PROGRAM): $(call objects,bench) $(BUILD)/libpollring.a
+$(BENCH_PROGRAM): URING_LIBS += $(call peer,ev.h,-lev) $(call peer,uv.h,-luv)
 $(SOAK): $(BUILD)/tests/soak/soak.o $(BUILD)/libpollring.a
-$(EXAMPLES) $(BENCHES) $(SOAK):
+$(EXAMPLES) $(BENCH_PROGRAM) $(SOAK):
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $(inputs) $(URING_LIBS)
 
@@ -160,6 +161,9 @@ $(EXAMPLES) $(BENCHES) $(SOAK):
 $(BUILD)/tests/lua/process.so: tests/lua/process.c
 	@mkdir -p $(@D)
 	$(COMPILE) $(LUA_CFLAGS) $(WARNINGS) -shared -o $@ $<
+
+# A library to compare with, where it is installed.
+peer = $(shell $(CC) -include $(1) -E -x c /dev/null >/dev/null 2>&1 && echo $(2))
 
 c-programs: $(TESTS) $(RULES)
 host-programs: $(filter $(BUILD)/examples/host_%,$(EXAMPLES))
@@ -229,7 +233,7 @@ demo-c: $(BUILD)/examples/watch_everything    ## Runs the example in C
 demo-lua: lua    ## Runs the example in Lua
 	$(LUA) examples/lua/watch_everything.lua
 
-bench: $(BENCHES) python lua    ## Runs the benchmarks; compares with luv, cqueues, LuaSocket, and uvloop (from PyPI)
+bench: $(BENCH_PROGRAM) python lua    ## Runs the benchmarks; compares with luv, cqueues, LuaSocket, and uvloop (from PyPI)
 	@LUA="$(LUA)" $(PYTHON) bench/run.py
 	@PYTHONPATH=$(BUILD)/python $(PYTHON) bench/asyncio_loops.py
 
