@@ -1,7 +1,7 @@
 /*
- * What watching costs before and after any event: opening an empty one, arming N files, updating them, removing them one
- * by one, and closing with N armed; in nanoseconds a file (opening: as it is). And the memory of an armed file, in bytes:
- * the kernel's as its slabs grow, and the contestant's own.
+ * What watching costs before and after any event: opening an empty one, arming N files, updating them, removing them
+ * one by one, and closing with N armed; in nanoseconds a file (opening: as it is). And the memory of an armed file, in
+ * bytes: the kernel's as its slabs grow, and the contestant's own.
  */
 #include "bench.h"
 
@@ -71,7 +71,7 @@ static void run_round(struct poller *self, unsigned count, double times[]) {
 
 static void time_steps(struct poller *pollers, unsigned count, unsigned rounds) {
     enum { MOST_POLLERS = 16 };
-    double (*times)[MOST_POLLERS][STEPS] = calloc(rounds, sizeof *times);
+    double(*times)[MOST_POLLERS][STEPS] = calloc(rounds, sizeof *times);
     check(times ? 0 : -1, "calloc");
     for (unsigned round = 0; round < rounds; round++)
         for (struct poller *self = pollers; self->name; self++)

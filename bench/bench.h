@@ -18,11 +18,12 @@ struct poller {
     unsigned busy_poll_us;        /* of pollring's */
     int (*open)(struct poller *); /* an empty one: 0 or -errno */
     void (*arm)(struct poller *, unsigned count);
-    unsigned (*collect)(struct poller *);              /* sleeps for events; how many came, which may be not all */
-    void (*update)(struct poller *, unsigned count);   /* all of them, to ask for POLLPRI too; NULL: it has no such thing */
-    void (*remove)(struct poller *, unsigned count);   /* one by one; NULL */
-    void (*close)(struct poller *);                    /* as it stands, with all that is armed */
-    void (*forget)(struct poller *, unsigned count);   /* after close: frees what its user held; NULL: nothing */
+    unsigned (*collect)(struct poller *); /* sleeps for events; how many came, which may be not all */
+    void (*update)(struct poller *,
+                   unsigned count); /* all of them, to ask for POLLPRI too; NULL: it has no such thing */
+    void (*remove)(struct poller *, unsigned count); /* one by one; NULL */
+    void (*close)(struct poller *);                  /* as it stands, with all that is armed */
+    void (*forget)(struct poller *, unsigned count); /* after close: frees what its user held; NULL: nothing */
     uint64_t (*memory)(const struct poller *, unsigned count); /* bytes of its own for all of them; NULL: not known */
     int *fds;
     double *samples; /* nanoseconds */
@@ -33,11 +34,11 @@ struct poller {
 /* The pollers, or of them those with these names; ends with one that has no name. */
 struct poller *pollers_chosen(int count, char *const names[]);
 
-double now(void);                            /* nanoseconds */
-void check(int result, const char *what);    /* exits with a message where result is a negative errno */
-void open_files(int *fds, unsigned count);   /* eventfds */
+double now(void);                          /* nanoseconds */
+void check(int result, const char *what);  /* exits with a message where result is a negative errno */
+void open_files(int *fds, unsigned count); /* eventfds */
 void close_files(const int *fds, unsigned count);
-unsigned file_limit(void);                   /* how many may be open, raised as far as that goes */
+unsigned file_limit(void); /* how many may be open, raised as far as that goes */
 void make_samples(struct poller *, unsigned most);
 void add_sample(struct poller *, double nanoseconds);
 double percentile(struct poller *, unsigned percent);

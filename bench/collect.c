@@ -1,6 +1,6 @@
 /*
- * Collecting: each round makes K of N eventfds ready for every contestant in turn, times the collection alone, and reads
- * the eventfds again outside the time. The figure is nanoseconds an event, less what reading the clock costs.
+ * Collecting: each round makes K of N eventfds ready for every contestant in turn, times the collection alone, and
+ * reads the eventfds again outside the time. The figure is nanoseconds an event, less what reading the clock costs.
  */
 #include "bench.h"
 

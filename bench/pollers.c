@@ -49,9 +49,9 @@ static int pollring_poller_open(struct poller *self) {
 
 static void pollring_poller_arm(struct poller *self, unsigned count) {
     for (unsigned i = 0; i < count; i++)
-        check(pollring_poll_add(self->state->ring, &self->state->polls[i], self->fds[i], POLLIN, 0,
-                                (void *)(uintptr_t)i),
-              "pollring_poll_add");
+        check(
+            pollring_poll_add(self->state->ring, &self->state->polls[i], self->fds[i], POLLIN, 0, (void *)(uintptr_t)i),
+            "pollring_poll_add");
     check(pollring_submit(self->state->ring), "pollring_submit");
 }
 

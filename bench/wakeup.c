@@ -1,6 +1,6 @@
 /*
- * One wake-up: two processes on two cores pass a message to and fro over eventfds; each waits for it with the contestant.
- * The figure is nanoseconds a round trip, and how long 99 of 100 take at most.
+ * One wake-up: two processes on two cores pass a message to and fro over eventfds; each waits for it with the
+ * contestant. The figure is nanoseconds a round trip, and how long 99 of 100 take at most.
  */
 #include "bench.h"
 

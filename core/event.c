@@ -450,6 +450,15 @@ static bool is_timeout(const struct timespec *timeout) {
     return !timeout || (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < 1000000000);
 }
 
+/* Their polls come into the cache while the kernel works: where other work has driven them out, a poll costs 15 ns. */
+static void prefetch_polls(const struct pollring *ring, unsigned from, unsigned to) {
+    unsigned head = atomic_load_explicit(ring->cq.head, memory_order_relaxed);
+    for (; from < to; from++) {
+        const struct completion *completion = &ring->cq.completions[(head + from) & ring->cq.mask];
+        __builtin_prefetch(poll_of(ring, (uint32_t)completion->user_data));
+    }
+}
+
 /*
  * Collects what else is pending. Kernel rule: with DEFER_TASKRUN an enter runs as many work items as it is to wait for
  * completions, but at least twenty. While there is work, one completion more than is there comes for certain, or
@@ -457,10 +466,13 @@ static bool is_timeout(const struct timespec *timeout) {
  */
 static void complete_batch(struct pollring *ring) {
     static const struct timespec zero;
-    unsigned there;
-    while (kernel_has_work(ring) && (there = cq_count(ring), 2 * there + 20 < ring->cq.entries))
+    unsigned there, fetched = 0;
+    while (kernel_has_work(ring) && (there = cq_count(ring), 2 * there + 20 < ring->cq.entries)) {
+        prefetch_polls(ring, fetched, there);
+        fetched = there;
         if (ring->backend->enter(ring, there + 1, &zero))
             break;
+    }
 }
 
 static bool is_sleepy(const struct timespec *timeout) {
