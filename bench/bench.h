@@ -46,6 +46,7 @@ void print_figure(const char *workload, struct poller *, unsigned count, unsigne
 void pin_to_core(int core); /* of those that are allowed, the first, or the second; does nothing where there is none */
 
 int collect_main(int count, char *arguments[]);
+int cold_main(int count, char *arguments[]);
 int arm_main(int count, char *arguments[]);
 int wakeup_main(int count, char *arguments[]);
 

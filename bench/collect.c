@@ -1,6 +1,7 @@
 /*
- * Collecting: each round makes K of N eventfds ready for every contestant in turn, times the collection alone, and
- * reads the eventfds again outside the time. The figure is nanoseconds an event, less what reading the clock costs.
+ * Collecting: each round makes K of a contestant's N eventfds ready, times the collection alone, and reads the eventfds
+ * again outside the time. The contestants take turns of 20 rounds, or ("cold") of one, between which the others drive
+ * each one's data out of the caches. The figure is nanoseconds an event, less what reading the clock costs.
  */
 #include "bench.h"
 
@@ -52,37 +53,41 @@ static void end(struct poller *self, unsigned count) {
         self->forget(self, count);
 }
 
-/* All are open at once, each with files of its own, and take turns round by round. */
-static void interleave_rounds(struct poller *pollers, unsigned count, unsigned ready, unsigned rounds) {
+static void run_turn(struct poller *self, unsigned count, unsigned ready, unsigned from, unsigned to) {
+    for (unsigned round = from; round < to; round++)
+        run_round(self, count, ready, round);
+}
+
+/* All are open at once, each with files of its own. */
+static void take_turns(struct poller *pollers, unsigned count, unsigned ready, unsigned rounds, unsigned turn) {
     for (struct poller *self = pollers; self->name; self++) {
         check((self->fds = malloc(count * sizeof *self->fds)) ? 0 : -1, "malloc");
         open_files(self->fds, count);
         start(self, count);
     }
-    for (unsigned round = 0; round < rounds; round++)
+    for (unsigned round = 0; round < rounds; round += turn)
         for (struct poller *self = pollers; self->name; self++)
-            run_round(self, count, ready, round);
+            run_turn(self, count, ready, round, round + turn < rounds ? round + turn : rounds);
     for (struct poller *self = pollers; self->name; self++)
         end(self, count);
 }
 
-/* Where there are not so many files: they take turns with the same ones, some rounds each. */
-static void interleave_blocks(struct poller *pollers, unsigned count, unsigned ready, unsigned rounds) {
+/* Where there are not so many files: all have the same ones, and each is opened anew for its turn. */
+static void share_files(struct poller *pollers, unsigned count, unsigned ready, unsigned rounds) {
     static int fds[MOST_FILES];
-    enum { BLOCKS = 8 };
+    enum { TURNS = 8 };
     open_files(fds, count);
-    for (unsigned block = 0; block < BLOCKS; block++) {
+    for (unsigned turn = 0; turn < TURNS; turn++) {
         for (struct poller *self = pollers; self->name; self++) {
             self->fds = fds;
             start(self, count);
-            for (unsigned round = 0; round < rounds / BLOCKS; round++)
-                run_round(self, count, ready, round);
+            run_turn(self, count, ready, 0, rounds / TURNS);
             end(self, count);
         }
     }
 }
 
-int collect_main(int argument_count, char *arguments[]) {
+static int measure(const char *workload, unsigned turn, int argument_count, char *arguments[]) {
     unsigned count = (unsigned)atoi(arguments[0]), ready = (unsigned)atoi(arguments[1]),
              rounds = (unsigned)atoi(arguments[2]), limit = file_limit(), contestants = 0;
     struct poller *pollers = pollers_chosen(argument_count - 3, arguments + 3);
@@ -93,10 +98,18 @@ int collect_main(int argument_count, char *arguments[]) {
     for (struct poller *self = pollers; self->name; self++, contestants++)
         make_samples(self, rounds);
     if (contestants * (count + 10) < limit)
-        interleave_rounds(pollers, count, ready, rounds);
+        take_turns(pollers, count, ready, rounds, turn);
     else
-        interleave_blocks(pollers, count, ready, rounds);
+        share_files(pollers, count, ready, rounds);
     for (struct poller *self = pollers; self->name; self++)
-        print_figure("c", self, count, ready);
+        print_figure(workload, self, count, ready);
     return 0;
+}
+
+int collect_main(int count, char *arguments[]) {
+    return measure("c", 20, count, arguments);
+}
+
+int cold_main(int count, char *arguments[]) {
+    return measure("c-cold", 1, count, arguments);
 }
