@@ -1,15 +1,16 @@
--- What it costs to collect events: luv's uv_poll and pollring, side by side in one process.
+-- What it costs to collect events in Lua: luv's uv_poll, cqueues, LuaSocket's select, and pollring, side by side in one
+-- process.
 --
---   lua5.4 bench/collect.lua [N] [K] [rounds]      prints "lua luv N K ns" and "lua pollring N K ns"
+--   lua5.4 bench/collect.lua N K ROUNDS [NAME ...]      a line each: "lua NAME N K MINIMUM MEDIAN"
 --
 -- Of N pipes that are watched, K are made readable, the events are collected (only this is timed), the pipes are drained.
--- The two take turns on pipes of their own, in blocks of rounds; the figure is nanoseconds an event in the fastest block,
--- less what reading the clock costs. Needs 4 * N file descriptors.
+-- The contestants take turns of ROUNDS rounds, on pipes of their own; the figures are nanoseconds an event in the fastest
+-- turn and in the median one, less what reading the clock costs. Needs 2 * N file descriptors for each.
 local uv = require "luv"
 local pollring = require "pollring"
 
-local N, K, rounds = tonumber(arg[1] or 1000), tonumber(arg[2] or 100), tonumber(arg[3] or 200)
-local blocks = 15
+local N, K, rounds = tonumber(arg[1]), tonumber(arg[2]), tonumber(arg[3])
+local TURNS = 15
 local hrtime, fs_read, fs_write = uv.hrtime, uv.fs_read, uv.fs_write
 
 local function open_pipes()
@@ -20,7 +21,11 @@ local function open_pipes()
   return pipes
 end
 
-local function collector_of_luv(pipes)
+-- ---- contestants: each is given its pipes, and returns a function that gives the time it took, and how many came ----
+
+local contestants = {}
+
+function contestants.luv(pipes)
   local seen, polls = 0, {}
   local function callback(err, events)
     seen = seen + 1
@@ -38,8 +43,8 @@ local function collector_of_luv(pipes)
   end
 end
 
-local function collector_of_pollring(pipes)
-  local ring = assert(pollring.ring { entries = 1024, cq_entries = 16384 })
+local function collector(pipes, options)
+  local ring = assert(pollring.ring(options))
   for _, pipe in ipairs(pipes) do
     ring:poll_add(pipe.read, "in")
   end
@@ -54,11 +59,61 @@ local function collector_of_pollring(pipes)
   end
 end
 
-local function round(pipes, first, collect)
+function contestants.pollring(pipes)
+  return collector(pipes, {})
+end
+
+function contestants.pinned(pipes)
+  return collector(pipes, { pinned = true })
+end
+
+-- A coroutine for each pipe. A step collects at most 32 events, some twice, as nothing is read here.
+function contestants.cqueues(pipes)
+  local cqueues = require "cqueues"
+  local controller, seen = cqueues.new(), 0
+  for _, pipe in ipairs(pipes) do
+    controller:wrap(function()
+      local file = { pollfd = pipe.read, events = "r" }
+      while true do
+        cqueues.poll(file)
+        seen = seen + 1
+      end
+    end)
+  end
+  controller:step(0)
+  return function()
+    seen = 0
+    local started = hrtime()
+    repeat
+      controller:step(0)
+    until seen >= K
+    return hrtime() - started, K
+  end
+end
+
+function contestants.select(pipes)
+  if N > 400 then
+    error("select can't watch fds above 1023")
+  end
+  local socket, files = require "socket", {}
+  for i, pipe in ipairs(pipes) do
+    files[i] = { getfd = function() return pipe.read end, dirty = function() return false end }
+  end
+  return function()
+    local started = hrtime()
+    local ready = socket.select(files, nil, 0)
+    return hrtime() - started, #ready
+  end
+end
+
+-- ---- turns ----
+
+local function round(side, first)
+  local pipes = side.pipes
   for i = first, first + K - 1 do
     fs_write(pipes[(i - 1) % N + 1].write, "x")
   end
-  local elapsed, seen = collect()
+  local elapsed, seen = side.collect()
   assert(seen == K, seen .. " events instead of " .. K)
   for i = first, first + K - 1 do
     fs_read(pipes[(i - 1) % N + 1].read, 64)
@@ -66,10 +121,10 @@ local function round(pipes, first, collect)
   return elapsed
 end
 
-local function block(side)
+local function turn(side)
   local elapsed = 0
   for i = 1, rounds do
-    elapsed = elapsed + round(side.pipes, (i - 1) * K + 1, side.collect)
+    elapsed = elapsed + round(side, (i - 1) * K + 1)
   end
   return elapsed / rounds
 end
@@ -83,21 +138,26 @@ local function clock_cost()
   return least
 end
 
-local sides = {
-  { name = "lua luv", pipes = open_pipes(), collector = collector_of_luv, least = math.huge },
-  { name = "lua pollring", pipes = open_pipes(), collector = collector_of_pollring, least = math.huge },
-}
-for _, side in ipairs(sides) do
-  side.collect = side.collector(side.pipes)
-  block(side) -- warms up
+local sides, names = {}, { "pollring", "pinned", "luv", "cqueues", "select" }
+for _, name in ipairs(#arg > 3 and table.move(arg, 4, #arg, 1, {}) or names) do
+  local pipes = open_pipes()
+  local opened, collect = pcall(contestants[name], pipes)
+  if opened then
+    sides[#sides + 1] = { name = name, pipes = pipes, collect = collect, samples = {} }
+    turn(sides[#sides]) -- warms up
+  else
+    io.stderr:write(("left out: %s: %s\n"):format(name, tostring(collect):match "[^\n]*"))
+  end
 end
-for _ = 1, blocks do
+for i = 1, TURNS do
   for _, side in ipairs(sides) do
-    side.least = math.min(side.least, block(side))
+    side.samples[i] = turn(side)
   end
 end
 local clock = clock_cost()
 for _, side in ipairs(sides) do
-  print(string.format("%s %d %d %.1f", side.name, N, K, (side.least - clock) / K))
+  table.sort(side.samples)
+  local least, median = side.samples[1], side.samples[(TURNS + 1) // 2]
+  print(("lua %s %d %d %.1f %.1f"):format(side.name, N, K, (least - clock) / K, (median - clock) / K))
 end
 os.exit(0) -- at once: thousands of handles need not be closed one by one
