@@ -116,7 +116,7 @@ $(GENERATED): $(BUILD)/lua/%.o: $(BUILD)/lua/%.c
 
 # ---- tests, examples, benchmarks ----
 
-.PHONY: test test-c test-python test-asyncio test-lua soak test-ecosystem test-kernels docs-kernels test-programs c-programs host-programs demo demo-c demo-lua bench
+.PHONY: test test-c test-python test-asyncio test-lua soak test-ecosystem test-kernels docs-kernels test-programs c-programs host-programs demo demo-c demo-lua bench bench-check
 .SECONDARY:    # keeps the object files of programs
 
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/c/%.o $(BUILD)/libpollring.a
@@ -168,7 +168,7 @@ peer = $(shell $(CC) -include $(1) -E -x c /dev/null >/dev/null 2>&1 && echo $(2
 c-programs: $(TESTS) $(RULES)
 host-programs: $(filter $(BUILD)/examples/host_%,$(EXAMPLES))
 
-test-programs: all c-programs $(BUILD)/tests/lua/process.so instrumented $(EXAMPLES) $(SOAK)    ## Builds all that the tests need
+test-programs: all c-programs $(BUILD)/tests/lua/process.so instrumented $(EXAMPLES) $(SOAK) $(BENCH_PROGRAM)    ## Builds all that the tests need
 
 RUN_TESTS = LUA="$(LUA)" $(PYTHON) tests/run.py
 
@@ -236,6 +236,9 @@ demo-lua: lua    ## Runs the example in Lua
 bench: $(BENCH_PROGRAM) python lua    ## Runs the benchmarks; compares with luv, cqueues, LuaSocket, and uvloop (from PyPI)
 	@LUA="$(LUA)" $(PYTHON) bench/run.py
 	@PYTHONPATH=$(BUILD)/python $(PYTHON) bench/asyncio_loops.py
+
+bench-check: $(BENCH_PROGRAM) python lua    ## Counts instructions an event; fails where one takes 3% more than it did
+	$(RUN_TESTS) instructions
 
 # ---- what tools say of the source ----
 
