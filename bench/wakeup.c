@@ -5,12 +5,13 @@
 #include "bench.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { BLOCKS = 10, WARM_UP = 50 };
+enum { BLOCKS = 10, WARM_UP = 50, MOST_NANOSECONDS = 400000000 /* a block */ };
 
 static void send_to(int fd) {
     uint64_t one = 1;
@@ -30,14 +31,13 @@ static void start(struct poller *self, int *fd) {
     self->arm(self, 1);
 }
 
-static _Noreturn void echo(struct poller *self, int fds[2], unsigned messages) {
+static _Noreturn void echo(struct poller *self, int fds[2]) {
     pin_to_core(1);
     start(self, &fds[0]);
-    for (unsigned i = 0; i < messages; i++) {
+    for (;;) {
         receive(self);
         send_to(fds[1]);
     }
-    _exit(0);
 }
 
 static void run_block(struct poller *self, unsigned rounds) {
@@ -46,15 +46,17 @@ static void run_block(struct poller *self, unsigned rounds) {
     pid_t child = fork();
     check(child, "fork");
     if (!child)
-        echo(self, fds, rounds + WARM_UP);
+        echo(self, fds);
     start(self, &fds[1]);
-    for (unsigned i = 0; i < rounds + WARM_UP; i++) {
+    double end = now() + MOST_NANOSECONDS;
+    for (unsigned i = 0; i < rounds + WARM_UP && now() < end; i++) {
         double sent = now();
         send_to(fds[0]);
         receive(self);
         if (i >= WARM_UP)
             add_sample(self, now() - sent);
     }
+    kill(child, SIGKILL);
     waitpid(child, NULL, 0);
     self->close(self);
     if (self->forget)
@@ -73,7 +75,8 @@ int wakeup_main(int argument_count, char *arguments[]) {
         for (struct poller *self = pollers; self->name; self++)
             run_block(self, rounds);
     for (struct poller *self = pollers; self->name; self++) {
-        printf("wakeup-99 %s 1 1 %.1f\n", self->name, percentile(self, 99));
+        if (self->sample_count)
+            printf("wakeup-99 %s 1 1 %.1f\n", self->name, percentile(self, 99));
         print_figure("wakeup", self, 1, 1);
     }
     return 0;
