@@ -27,6 +27,7 @@
 %ignore pollring_inbox_close;
 %ignore pollring_inbox_remove_fd;
 %ignore pollring_take;
+%ignore pollring_take_many;
 %ignore pollring_wait;
 %ignore pollring_next;
 %ignore pollring_strevents;

@@ -272,7 +272,8 @@ static int wait_for_events(struct pollring *ring, int max, const struct timespec
         struct __kernel_timespec limit = {0};
         if (timeout)
             limit = (struct __kernel_timespec){.tv_sec = timeout->tv_sec, .tv_nsec = timeout->tv_nsec};
-        long count = syscall(SYS_epoll_pwait2, epoll->fd, epoll->events, max, timeout ? &limit : NULL, NULL, 0);
+        long count = syscall(SYS_epoll_pwait2, epoll->fd, epoll->events, max, timeout ? &limit : NULL,
+                             ring->sleep_signals, _NSIG / 8);
         if (count >= 0 || (errno != ENOSYS && errno != EPERM))
             return count < 0 ? -errno : (int)count;
         epoll->in_milliseconds = true;
@@ -281,7 +282,7 @@ static int wait_for_events(struct pollring *ring, int max, const struct timespec
     if (timeout) /* rounded up, because a sleep that is too short would spin; the caller comes again after a day */
         milliseconds = timeout->tv_sec < A_DAY ? (int)(timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000)
                                                : A_DAY * 1000;
-    int count = epoll_wait(epoll->fd, epoll->events, max, milliseconds);
+    int count = epoll_pwait(epoll->fd, epoll->events, max, milliseconds, ring->sleep_signals);
     return count < 0 ? -errno : count;
 }
 

@@ -16,6 +16,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -413,37 +414,85 @@ static struct timespec deadline_of(struct timespec timeout) {
     return deadline;
 }
 
-static bool has_passed(struct timespec deadline) {
+/* How long a wait may sleep. The clock is asked when it first does, so that what is ready costs no look at it. */
+struct patience {
+    const struct timespec *timeout; /* NULL: for ever */
+    struct timespec deadline;
+    bool begun;
+};
+
+static bool is_time(struct timespec deadline) {
     struct timespec left = time_until(deadline);
     return !left.tv_sec && !left.tv_nsec;
 }
 
-/* Spins for as long as the ring's user asked for, or up to the deadline. Whether there is something to collect. */
-static bool busy_poll(const struct pollring *ring, const struct timespec *deadline) {
-    struct timespec end = deadline_of(
-        (struct timespec){.tv_sec = ring->busy_poll_us / 1000000, .tv_nsec = ring->busy_poll_us % 1000000 * 1000});
-    do {
-        for (int i = 0; i < 16; i++)
-            if (!cq_is_empty(ring) || kernel_has_work(ring) || (ring->backend->peek && ring->backend->peek(ring)))
-                return true;
-    } while (!has_passed(end) && !(deadline && has_passed(*deadline)));
+static bool is_over(const struct patience *patience) {
+    return patience->begun && is_time(patience->deadline);
+}
+
+/* What is left of it; NULL: for ever. */
+static const struct timespec *time_left(struct patience *patience, struct timespec *left) {
+    if (!patience->timeout)
+        return NULL;
+    *left = patience->begun ? time_until(patience->deadline) : *patience->timeout;
+    if (!patience->begun)
+        patience->deadline = deadline_of(*patience->timeout);
+    patience->begun = true;
+    return left;
+}
+
+/* Whether a signal came that was not held back before. */
+static bool signal_waits(const sigset_t *before) {
+    sigset_t waiting;
+    sigpending(&waiting);
+    for (int number = 1; number < NSIG; number++)
+        if (sigismember(&waiting, number) == 1 && !sigismember(before, number))
+            return true;
     return false;
 }
 
-static int sleep_for_completion(struct pollring *ring, const struct timespec *deadline) {
-    struct timespec left;
-    if (ring->busy_poll_us && !ring->unsubmitted && busy_poll(ring, deadline))
-        return ring->backend->enter(ring, 0, NULL);
-    if (deadline) {
-        left = time_until(*deadline);
-        if (!left.tv_sec && !left.tv_nsec)
-            return -ETIME;
+/* Spins for as long as the ring's user asked for, up to the timeout or a signal. Whether there is something to collect.
+ */
+static bool spin(const struct pollring *ring, const struct patience *patience, const sigset_t *before) {
+    const unsigned signals_every = 256, clock_every = ring->backend->peek ? 1 : 16; /* a peek takes a system call */
+    struct timespec end = deadline_of(
+        (struct timespec){.tv_sec = ring->busy_poll_us / 1000000, .tv_nsec = ring->busy_poll_us % 1000000 * 1000});
+    for (unsigned turn = 1;; turn++) {
+        if (!cq_is_empty(ring) || kernel_has_work(ring) || (ring->backend->peek && ring->backend->peek(ring)))
+            return true;
+        if (turn % clock_every == 0 && (is_time(end) || is_over(patience)))
+            return false;
+        if (turn % signals_every == 0 && signal_waits(before))
+            return false;
     }
+}
+
+/* Signals are held back while it spins, and let through by the sleep itself. Else one that comes in the spin would be
+   served, and the sleep begin all the same, although its handler may have meant to end it. */
+static int spin_and_sleep(struct pollring *ring, struct patience *patience) {
+    sigset_t all, before;
+    struct timespec left;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool there = spin(ring, patience, &before);
+    ring->sleep_signals = there ? NULL : &before;
+    int error = ring->backend->enter(ring, there ? 0 : 1, time_left(patience, &left));
+    ring->sleep_signals = NULL;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+static int sleep_for_completion(struct pollring *ring, struct patience *patience) {
+    struct timespec left;
+    const struct timespec *limit = time_left(patience, &left);
+    if (limit && !left.tv_sec && !left.tv_nsec)
+        return -ETIME;
     atomic_store_explicit(&ring->inside, true, memory_order_relaxed);
-    int error = ring->backend->enter(ring, 1, deadline ? &left : NULL);
+    int error = ring->busy_poll_us && !ring->unsubmitted ? spin_and_sleep(ring, patience)
+                                                         : ring->backend->enter(ring, 1, limit);
     atomic_store_explicit(&ring->inside, false, memory_order_relaxed);
     /* A sleep that submitted before says -EINTR for both. */
-    return error == -EINTR && deadline && has_passed(*deadline) ? -ETIME : error;
+    return error == -EINTR && is_over(patience) ? -ETIME : error;
 }
 
 static bool is_timeout(const struct timespec *timeout) {
@@ -483,11 +532,9 @@ static bool is_sleepy(const struct timespec *timeout) {
    to submit, something to collect, or nothing left but to sleep. */
 static int collect_whatever(struct pollring *ring, struct target target, const struct timespec *timeout) {
     bool sleepy = is_sleepy(timeout), look = ring->cq.blind;
-    struct timespec deadline;
+    struct patience patience = {.timeout = timeout};
     int found, error = 0;
 
-    if (timeout && sleepy)
-        deadline = deadline_of(*timeout);
     if (ring->limbo)
         polls_reuse_freed(ring);
     for (;;) {
@@ -508,8 +555,7 @@ static int collect_whatever(struct pollring *ring, struct target target, const s
             error = refused ? refused : error;
             break;
         }
-        int entered = stay_awake || work ? ring->backend->enter(ring, 0, NULL)
-                                         : sleep_for_completion(ring, timeout ? &deadline : NULL);
+        int entered = stay_awake || work ? ring->backend->enter(ring, 0, NULL) : sleep_for_completion(ring, &patience);
         look = false;
         error = entered ? entered : error;
         if (error && error != -ETIME && error != -EINTR)
@@ -632,26 +678,48 @@ static int finish_batch(struct pollring *ring) {
     return error;
 }
 
-int pollring_wait(struct pollring *ring, struct pollring_event *events, unsigned max, const struct timespec *timeout) {
-    int error = ring_check_to_enter(ring);
-    if (error)
-        return error;
-    if (!events || !max || max > INT32_MAX)
-        return -EINVAL;
-    error = collect(ring, (struct target){.inbox = &ring->inbox}, timeout);
+/* Takes what is there, up to max events. Returns how many; 0: the batch has ended; -errno. */
+static int take_many(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *events, unsigned max) {
     unsigned count = 0;
-    while (!error && count < max) {
-        int taken = take(ring, &ring->inbox, &events[count], max - count);
-        if (taken <= 0) {
-            error = taken;
-            break;
-        }
+    int taken = 0;
+    while (count < max && (taken = take(ring, inbox, &events[count], max - count)) > 0) {
         count += (unsigned)taken;
-        if (cq_is_empty(ring) && !ring->queued && !kernel_has_work(ring))
+        if (cq_is_empty(ring) && !inbox->first && !kernel_has_work(ring))
             break;
     }
+    return count ? (int)count : taken;
+}
+
+static bool is_room(const struct pollring_event *events, unsigned max) {
+    return events && max && max <= INT32_MAX;
+}
+
+int pollring_wait(struct pollring *ring, struct pollring_event *events, unsigned max, const struct timespec *timeout) {
+    int count = ring_check_to_enter(ring);
+    if (count)
+        return count;
+    if (!is_room(events, max))
+        return -EINVAL;
+    count = collect(ring, (struct target){.inbox = &ring->inbox}, timeout);
+    if (!count)
+        count = take_many(ring, &ring->inbox, events, max);
     finish_batch(ring);
-    return count ? (int)count : error == -ETIME ? 0 : error;
+    return count == -ETIME ? 0 : count;
+}
+
+int pollring_take_many(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *events,
+                       unsigned max) {
+    int count = ring_check_to_enter(ring);
+    if (count)
+        return count;
+    if (!is_room(events, max) || (inbox && inbox->ring != ring))
+        return -EINVAL;
+    count = take_many(ring, inbox ? inbox : &ring->inbox, events, max);
+    if (count >= 0 && (unsigned)count < max) {
+        int error = finish_batch(ring);
+        count = count ? count : error;
+    }
+    return count;
 }
 
 int pollring_take(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *event) {

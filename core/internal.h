@@ -12,6 +12,7 @@
 #define _GNU_SOURCE
 #include "pollring.h"
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/types.h>
 
@@ -149,6 +150,7 @@ struct pollring {
     _Atomic uint32_t references; /* the open ring, its polls, its inboxes */
     unsigned flags;              /* POLLRING_* as asked for */
     unsigned busy_poll_us;
+    const sigset_t *sleep_signals; /* those that are held back in a sleep; NULL: as the thread has it */
     struct pollring_stats stats;
 };
 

@@ -178,6 +178,10 @@ int pollring_wait(struct pollring *ring, struct pollring_event *events, unsigned
 int pollring_collect(struct pollring *ring, const struct timespec *timeout);
 int pollring_take(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *event);
 
+/* As pollring_take(), up to max events at once: how many. Fewer than max: the batch has ended. */
+int pollring_take_many(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *events,
+                       unsigned max);
+
 /* As pollring_collect(), but sleeps until this inbox has an event; those of others are queued for them meanwhile. */
 int pollring_inbox_collect(struct pollring *ring, struct pollring_inbox *inbox, const struct timespec *timeout);
 

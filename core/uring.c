@@ -233,13 +233,18 @@ static int uring_enter(struct pollring *ring, unsigned wait_for, const struct ti
     struct __kernel_timespec limit;
     struct io_uring_getevents_arg argument = {0};
     unsigned flags = IORING_ENTER_GETEVENTS, submitting = ring->unsubmitted;
-    bool limited = wait_for && timeout;
-    if (limited) {
+    if (wait_for && timeout) {
         limit = (struct __kernel_timespec){.tv_sec = timeout->tv_sec, .tv_nsec = timeout->tv_nsec};
         argument.ts = (uint64_t)(uintptr_t)&limit;
-        flags |= IORING_ENTER_EXT_ARG;
     }
-    int result = call_enter(ring, wait_for, flags, limited ? &argument : NULL, limited ? sizeof argument : 0);
+    if (wait_for && ring->sleep_signals) {
+        argument.sigmask = (uint64_t)(uintptr_t)ring->sleep_signals;
+        argument.sigmask_sz = _NSIG / 8;
+    }
+    bool extended = argument.ts || argument.sigmask;
+    if (extended)
+        flags |= IORING_ENTER_EXT_ARG;
+    int result = call_enter(ring, wait_for, flags, extended ? &argument : NULL, extended ? sizeof argument : 0);
     if (result < 0)
         return result;
     /* It submitted all, slept, and nothing came: a signal, or the timeout, which the caller tells from its clock. */

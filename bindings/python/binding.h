@@ -69,10 +69,15 @@ struct timeout {
     struct timespec deadline;
 };
 int pollring_python_timeout(PyObject *object, struct timeout *timeout); /* 0, or -1 with ValueError or TypeError */
+void pollring_python_timeout_begin(struct timeout *timeout);            /* before the first sleep */
 void pollring_python_timeout_again(struct timeout *timeout);            /* after a signal: what is left of it */
-int pollring_python_mask(PyObject *object, uint32_t *mask);             /* likewise, and TypeError */
-int pollring_python_fileno(PyObject *fileobj);                          /* -1 with an error */
-void pollring_python_raise(int error, const char *function, int fd);    /* fd: -1 where none is meant */
+/* Of a METH_FASTCALL | METH_KEYWORDS function with at most so many arguments: fills values, borrowed, where they are
+   given. 0, or -1 with TypeError. PyArg_ParseTupleAndKeywords() takes a fifth of a wait's time. */
+int pollring_python_arguments(const char *function, const char *const names[], Py_ssize_t most,
+                              PyObject *const *arguments, Py_ssize_t count, PyObject *keywords, PyObject *values[]);
+int pollring_python_mask(PyObject *object, uint32_t *mask);                      /* likewise, and TypeError */
+int pollring_python_fileno(PyObject *fileobj);                                   /* -1 with an error */
+void pollring_python_raise(int error, const char *function, int fd);             /* fd: -1 where none is meant */
 void pollring_python_refused(int error, const struct pollring_options *options); /* a ring: OSError that says by whom */
 PyObject *pollring_python_status(int result, const char *function, int fd);      /* None, or raises */
 PyObject *pollring_python_number(int result, const char *function, int fd);      /* an int, or raises */

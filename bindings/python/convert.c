@@ -140,6 +140,39 @@ int pollring_python_fileno(PyObject *fileobj) {
     return fd;
 }
 
+/* ---- arguments ---- */
+
+static int index_of(PyObject *name, const char *const names[], Py_ssize_t most) {
+    for (int i = 0; i < most; i++)
+        if (!PyUnicode_CompareWithASCIIString(name, names[i]))
+            return i;
+    return -1;
+}
+
+int pollring_python_arguments(const char *function, const char *const names[], Py_ssize_t most,
+                              PyObject *const *arguments, Py_ssize_t count, PyObject *keywords, PyObject *values[]) {
+    Py_ssize_t named = keywords ? PyTuple_GET_SIZE(keywords) : 0;
+    if (count > most) {
+        PyErr_Format(PyExc_TypeError, "%s() takes at most %zd arguments (%zd given)", function, most, count + named);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++)
+        values[i] = arguments[i];
+    for (Py_ssize_t i = 0; i < named; i++) {
+        PyObject *name = PyTuple_GET_ITEM(keywords, i);
+        int index = index_of(name, names, most);
+        if (index < count) {
+            PyErr_Format(PyExc_TypeError,
+                         index < 0 ? "%s() got an unexpected keyword argument '%U'"
+                                   : "%s() got argument '%U' by its place and by its name",
+                         function, name);
+            return -1;
+        }
+        values[index] = arguments[count + i];
+    }
+    return 0;
+}
+
 /* ---- timeouts ---- */
 
 static struct timespec now(void) {
@@ -171,12 +204,13 @@ int pollring_python_timeout(PyObject *object, struct timeout *timeout) {
     timeout->timespec.tv_sec = (time_t)whole;
     timeout->timespec.tv_nsec = (long)((seconds - whole) * 1e9);
     timeout->zero = !timeout->timespec.tv_sec && !timeout->timespec.tv_nsec;
-    if (!timeout->zero) {
-        timeout->deadline = now();
-        timeout->deadline.tv_sec += timeout->timespec.tv_sec;
-        timeout->deadline.tv_nsec += timeout->timespec.tv_nsec;
-    }
     return 0;
+}
+
+void pollring_python_timeout_begin(struct timeout *timeout) {
+    timeout->deadline = now();
+    timeout->deadline.tv_sec += timeout->timespec.tv_sec;
+    timeout->deadline.tv_nsec += timeout->timespec.tv_nsec;
 }
 
 void pollring_python_timeout_again(struct timeout *timeout) {

@@ -129,10 +129,12 @@ static PyObject *poll_iter(PyObject *object) {
 /* Waits for an event: as pollring_next(), but serves signals, and gives up the GIL where it has to sleep. */
 static int next_event(struct poll_object *self, struct pollring_event *event, struct timeout *timeout) {
     static const struct timespec zero;
-    for (;;) {
+    for (bool begun = false;; begun = true) {
         int result = pollring_next(self->poll, event, &zero);
         if (result != -ETIME || timeout->zero)
             return result;
+        if (!begun)
+            pollring_python_timeout_begin(timeout);
         self->ring->sleeping = true;
         Py_BEGIN_ALLOW_THREADS;
         result = pollring_next(self->poll, event, timeout->endless ? NULL : &timeout->timespec);
@@ -172,13 +174,13 @@ PyDoc_STRVAR(wait_doc,
              "Returns Events (negative: an errno), 0 at the timeout or after ring.wake(), None when the poll has "
              "ended.\nEvents of other polls that come meanwhile are kept for them.");
 
-static PyObject *poll_wait(PyObject *object, PyObject *arguments, PyObject *keywords) {
-    static char *names[] = {"timeout", NULL};
+static PyObject *poll_wait(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords) {
+    static const char *const names[] = {"timeout"};
     struct poll_object *self = (struct poll_object *)object;
     PyObject *seconds = Py_None;
     struct timeout timeout;
     struct pollring_event event;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|O:wait", names, &seconds) ||
+    if (pollring_python_arguments("wait", names, 1, arguments, count, keywords, &seconds) ||
         pollring_python_timeout(seconds, &timeout) || !pollring_python_poll(object))
         return NULL;
     int result = next_event(self, &event, &timeout);
@@ -208,7 +210,7 @@ PyObject *pollring_python_end_reason(int reason) {
 }
 
 static PyMethodDef poll_methods[] = {
-    {"wait", (PyCFunction)(void (*)(void))poll_wait, METH_VARARGS | METH_KEYWORDS, wait_doc},
+    {"wait", (PyCFunction)(void (*)(void))poll_wait, METH_FASTCALL | METH_KEYWORDS, wait_doc},
     {0},
 };
 

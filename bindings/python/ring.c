@@ -89,10 +89,12 @@ static PyObject *ring_close(PyObject *object, PyObject *unused) {
 
 /* ---- the batch ---- */
 
-/* Appends (poll, events). The poll's own reference is taken before anything is allocated. */
-static int append(PyObject *batch, const struct pollring_event *event) {
+enum { AT_ONCE = 128 };
+
+/* Puts (poll, events) into the batch at an index, which is in the list or its end. Takes over the reference to the
+ * poll. */
+static int put(PyObject *batch, Py_ssize_t index, const struct pollring_event *event) {
     struct poll_object *poll = event->owner;
-    Py_INCREF(poll);
     PyObject *events = pollring_python_events(event->result, event->more);
     PyObject *pair = events ? PyTuple_New(2) : NULL;
     if (!pair) {
@@ -102,33 +104,57 @@ static int append(PyObject *batch, const struct pollring_event *event) {
     }
     PyTuple_SET_ITEM(pair, 0, (PyObject *)poll);
     PyTuple_SET_ITEM(pair, 1, events);
-    int failed = PyList_Append(batch, pair);
-    if (!event->more && !failed)
+    if (!event->more)
         pollring_python_release(poll); /* that was its last */
+    if (index < PyList_GET_SIZE(batch)) {
+        PyList_SET_ITEM(batch, index, pair);
+        return 0;
+    }
+    int failed = PyList_Append(batch, pair);
     Py_DECREF(pair);
     return failed;
 }
 
-/* Takes what is there, into a new list. -1 with an error; else how many. */
-static Py_ssize_t fill(struct ring_object *self, PyObject *batch, Py_ssize_t max) {
-    struct pollring_event event;
-    Py_ssize_t count = 0;
-    while (self->ring && (!max || count < max)) {
-        int taken = pollring_take(self->ring, NULL, &event);
-        if (taken < 0)
-            pollring_python_raise(taken, "wait", -1);
-        if (taken < 0 || (taken && append(batch, &event)))
-            return -1;
-        if (!taken)
-            break;
-        count++;
+/* Adds some events to the batch, which is made here if it is NULL. NULL with an error. */
+static PyObject *put_many(PyObject *batch, struct pollring_event *events, int count) {
+    /* The polls' own references are taken before anything is allocated, which may run finalisers. */
+    for (int i = 0; i < count; i++)
+        Py_INCREF(events[i].owner);
+    Py_ssize_t index = batch ? PyList_GET_SIZE(batch) : 0;
+    batch = batch ? batch : PyList_New(count);
+    int done = 0;
+    while (batch && done < count) {
+        if (put(batch, index++, &events[done++]))
+            Py_CLEAR(batch);
     }
-    return count;
+    for (; done < count; done++)
+        Py_DECREF(events[done].owner);
+    return batch;
+}
+
+/* Takes what is there, into a list: NULL with an error. */
+static PyObject *fill(struct ring_object *self, Py_ssize_t max) {
+    struct pollring_event events[AT_ONCE];
+    PyObject *batch = NULL;
+    for (;;) {
+        Py_ssize_t left = max ? max - (batch ? PyList_GET_SIZE(batch) : 0) : AT_ONCE;
+        int room = left < AT_ONCE ? (int)left : AT_ONCE;
+        int taken = room && self->ring ? pollring_take_many(self->ring, NULL, events, (unsigned)room) : 0;
+        if (taken < 0) {
+            pollring_python_raise(taken, "wait", -1);
+            Py_CLEAR(batch);
+            return NULL;
+        }
+        batch = put_many(batch, events, taken);
+        if (!batch || taken < AT_ONCE)
+            return batch;
+    }
 }
 
 /* Waits without the GIL. 0, or -1 with an error. */
 static int sleep_for_events(struct ring_object *self, struct timeout *timeout) {
     struct pollring *ring = self->ring;
+    pollring_python_timeout_begin(timeout);
     for (;;) {
         int error;
         self->sleeping = true;
@@ -150,18 +176,19 @@ static int sleep_for_events(struct ring_object *self, struct timeout *timeout) {
     }
 }
 
-static int wait_into(struct ring_object *self, PyObject *batch, struct timeout *timeout, Py_ssize_t max) {
+static PyObject *wait_for_batch(struct ring_object *self, struct timeout *timeout, Py_ssize_t max) {
     static const struct timespec zero;
     struct pollring *ring = pollring_python_ring((PyObject *)self);
     if (!ring)
-        return -1;
+        return NULL;
     int error = pollring_inbox_collect(ring, NULL, &zero); /* first a look: nothing to give up the GIL for */
     if (error)
         pollring_python_raise(error, "wait", -1);
-    Py_ssize_t count = error ? -1 : fill(self, batch, max);
-    if (count || timeout->zero || !self->ring)
-        return count < 0 ? -1 : 0;
-    return sleep_for_events(self, timeout) || fill(self, batch, max) < 0 ? -1 : 0;
+    PyObject *batch = error ? NULL : fill(self, max);
+    if (!batch || PyList_GET_SIZE(batch) || timeout->zero || !self->ring)
+        return batch;
+    Py_DECREF(batch);
+    return sleep_for_events(self, timeout) ? NULL : fill(self, max);
 }
 
 PyDoc_STRVAR(
@@ -171,22 +198,21 @@ PyDoc_STRVAR(
     "Returns a list of (Poll, Events), at most max_events long if that isn't 0; [] at the timeout or after wake().\n"
     "Negative Events are an errno: -ECANCELED for a poll that was removed. Other threads run meanwhile.");
 
-static PyObject *ring_wait(PyObject *object, PyObject *arguments, PyObject *keywords) {
-    static char *names[] = {"timeout", "max_events", NULL};
-    PyObject *seconds = Py_None;
-    Py_ssize_t max = 0;
+static PyObject *ring_wait(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords) {
+    static const char *const names[] = {"timeout", "max_events"};
+    PyObject *values[] = {Py_None, NULL};
     struct timeout timeout;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|On:wait", names, &seconds, &max) ||
-        pollring_python_timeout(seconds, &timeout))
+    if (pollring_python_arguments("wait", names, 2, arguments, count, keywords, values) ||
+        pollring_python_timeout(values[0], &timeout))
+        return NULL;
+    Py_ssize_t max = values[1] ? PyNumber_AsSsize_t(values[1], PyExc_OverflowError) : 0;
+    if (max == -1 && PyErr_Occurred())
         return NULL;
     if (max < 0) {
         PyErr_Format(PyExc_ValueError, "max_events %zd is negative: 0 is without a limit", max);
         return NULL;
     }
-    PyObject *batch = PyList_New(0);
-    if (batch && wait_into((struct ring_object *)object, batch, &timeout, max))
-        Py_CLEAR(batch);
-    return batch;
+    return wait_for_batch((struct ring_object *)object, &timeout, max);
 }
 
 static PyObject *ring_closed(PyObject *object, void *unused) {
@@ -195,7 +221,7 @@ static PyObject *ring_closed(PyObject *object, void *unused) {
 }
 
 static PyMethodDef ring_methods[] = {
-    {"wait", (PyCFunction)(void (*)(void))ring_wait, METH_VARARGS | METH_KEYWORDS, wait_doc},
+    {"wait", (PyCFunction)(void (*)(void))ring_wait, METH_FASTCALL | METH_KEYWORDS, wait_doc},
     {"close", ring_close, METH_NOARGS, close_doc},
     {0},
 };
