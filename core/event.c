@@ -21,6 +21,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* On the way of every event: a call costs as much as what is called. */
+#define hot_inline inline __attribute__((always_inline))
+
 /* What POLL_ADD reports without being asked. */
 #define UNASKED (POLLERR | POLLHUP | POLLNVAL | POLLRDHUP)
 #define RAW (POLLRING_NO_REARM | POLLRING_KEEP_HANGUP)
@@ -568,8 +571,8 @@ static int collect_whatever(struct pollring *ring, struct target target, const s
 }
 
 /* The usual collect, and all that it takes: there is nothing to send, to free or to hand out first, and the next
-   completion, or the work in the kernel, makes a usual event for the inbox. false: that needs a closer look. */
-static inline bool collect_usual(struct pollring *ring, const struct pollring_inbox *inbox) {
+   completion, or the work in the kernel, makes a usual event for the target. false: that needs a closer look. */
+static hot_inline bool collect_usual(struct pollring *ring, struct target target) {
     if (ring->first_pending | ring->unsubmitted | ring->limbo | ring->queued | ring->waker_pending | ring->woken |
         atomic_load_explicit(&ring->freed_elsewhere, memory_order_acquire))
         return false;
@@ -579,15 +582,16 @@ static inline bool collect_usual(struct pollring *ring, const struct pollring_in
     if (!completion)
         return false;
     const struct pollring_poll *poll = poll_of(ring, (uint32_t)completion->user_data);
-    return is_usual(poll, completion) && poll->inbox == inbox;
+    return is_usual(poll, completion) &&
+           (target.poll ? poll == target.poll : !target.inbox || poll->inbox == target.inbox);
 }
 
 /* 0: an event for the target is there; -ETIME: timeout or woken; -EINTR; -errno. Begins a batch. */
-static inline int collect(struct pollring *ring, struct target target, const struct timespec *timeout) {
+static hot_inline int collect(struct pollring *ring, struct target target, const struct timespec *timeout) {
     int error = 0;
     if (!is_timeout(timeout))
         return -EINVAL;
-    if (!target.inbox || !collect_usual(ring, target.inbox))
+    if (!collect_usual(ring, target))
         error = collect_whatever(ring, target, timeout);
     ring->batch_end = atomic_load_explicit(ring->cq.head, memory_order_relaxed) + ring->cq.entries + ring->active;
     if (!error && kernel_has_work(ring) && is_sleepy(timeout))
@@ -639,8 +643,8 @@ static int take_any(struct pollring *ring, struct pollring_inbox *inbox, struct 
 }
 
 /* Takes some events of an inbox, what is queued first. Returns how many; 0: the batch has ended; -errno. */
-static inline int take(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *events,
-                       unsigned max) {
+static hot_inline int take(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *events,
+                           unsigned max) {
     if (unlikely(atomic_load_explicit(&ring->freed_elsewhere, memory_order_acquire)))
         polls_free_elsewhere(ring);
     if (unlikely(inbox->first)) {
@@ -679,7 +683,8 @@ static int finish_batch(struct pollring *ring) {
 }
 
 /* Takes what is there, up to max events. Returns how many; 0: the batch has ended; -errno. */
-static int take_many(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *events, unsigned max) {
+static hot_inline int take_many(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *events,
+                                unsigned max) {
     unsigned count = 0;
     int taken = 0;
     while (count < max && (taken = take(ring, inbox, &events[count], max - count)) > 0) {
