@@ -135,7 +135,7 @@ def report(workload, name, count, ready, samples):
 
 def clock_cost():
     clock = time.perf_counter_ns
-    return min(-clock() + clock() for _ in range(1000))
+    return min(-clock() + clock() for _ in range(5000))
 
 
 def collect_all(collect, ready):
@@ -165,9 +165,10 @@ def measure_collection(workload, turn, count, ready, rounds, names):
         for name, fds, collect in contestants:
             for round in range(start, start + turn):
                 chosen = [fds[(round + k * 7) % count] for k in range(ready)]
-                samples[name].append((run_round(collect, chosen, ready) - clock) / ready)
-    for name in samples:
-        report(workload, name, count, ready, samples[name])
+                samples[name].append(run_round(collect, chosen, ready))
+    clock = min(clock, clock_cost())  # before and after, as a machine has slow spells
+    for name, figures in samples.items():
+        report(workload, name, count, ready, [(figure - clock) / ready for figure in figures])
     sys.stdout.flush()
     os._exit(0)  # loops that are left open have much to say at an end
 
