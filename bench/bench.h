@@ -14,8 +14,9 @@ enum { MOST_FILES = 20000 };
 
 struct poller {
     const char *name;
-    unsigned options;             /* of pollring's: its flags; of epoll's: bits beside EPOLLIN */
-    unsigned busy_poll_us;        /* of pollring's */
+    unsigned flags;               /* of pollring's options */
+    unsigned busy_poll_us;        /* likewise */
+    uint32_t bits;                /* to ask for beside POLLIN: EPOLLET, EPOLLEXCLUSIVE */
     int (*open)(struct poller *); /* an empty one: 0 or -errno */
     void (*arm)(struct poller *, unsigned count);
     unsigned (*collect)(struct poller *); /* sleeps for events; how many came, which may be not all */
@@ -49,5 +50,6 @@ int collect_main(int count, char *arguments[]);
 int cold_main(int count, char *arguments[]);
 int arm_main(int count, char *arguments[]);
 int wakeup_main(int count, char *arguments[]);
+int accept_main(int count, char *arguments[]);
 
 #endif

@@ -4,6 +4,7 @@
  * bench collect|cold N K ROUNDS [NAME ...]
  * bench arm N ROUNDS [NAME ...]
  * bench wakeup ROUNDS [NAME ...]
+ * bench accept WORKERS CONNECTIONS
  */
 #define _GNU_SOURCE
 #include "bench.h"
@@ -93,12 +94,17 @@ int main(int count, char *arguments[]) {
         const char *name;
         int (*main)(int count, char *arguments[]);
         int least; /* arguments */
-    } workloads[] = {
-        {"collect", collect_main, 3}, {"cold", cold_main, 3}, {"arm", arm_main, 2}, {"wakeup", wakeup_main, 1}};
+    } workloads[] = {{"collect", collect_main, 3},
+                     {"cold", cold_main, 3},
+                     {"arm", arm_main, 2},
+                     {"wakeup", wakeup_main, 1},
+                     {"accept", accept_main, 2}};
     for (unsigned i = 0; i < sizeof workloads / sizeof *workloads; i++)
         if (count > 1 && !strcmp(arguments[1], workloads[i].name) && count - 2 >= workloads[i].least)
             return workloads[i].main(count - 2, arguments + 2);
-    fputs("usage: bench collect|cold N K ROUNDS [NAME ...] | arm N ROUNDS [NAME ...] | wakeup ROUNDS [NAME ...]\n",
-          stderr);
+    fputs(
+        "usage: bench collect|cold N K ROUNDS [NAME ...] | arm N ROUNDS [NAME ...] | wakeup ROUNDS [NAME ...] |\n"
+        "       accept WORKERS CONNECTIONS\n",
+        stderr);
     return 2;
 }

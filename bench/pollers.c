@@ -50,15 +50,15 @@ static unsigned collected; /* by callbacks */
 /* ---- pollring ---- */
 
 static int pollring_poller_open(struct poller *self) {
-    struct pollring_options options = {.flags = self->options, .busy_poll_us = self->busy_poll_us};
+    struct pollring_options options = {.flags = self->flags, .busy_poll_us = self->busy_poll_us};
     return pollring_open(&self->state->ring, &options);
 }
 
 static void pollring_poller_arm(struct poller *self, unsigned count) {
     for (unsigned i = 0; i < count; i++)
-        check(
-            pollring_poll_add(self->state->ring, &self->state->polls[i], self->fds[i], POLLIN, 0, (void *)(uintptr_t)i),
-            "pollring_poll_add");
+        check(pollring_poll_add(self->state->ring, &self->state->polls[i], self->fds[i], POLLIN | self->bits, 0,
+                                (void *)(uintptr_t)i),
+              "pollring_poll_add");
     check(pollring_submit(self->state->ring), "pollring_submit");
 }
 
@@ -164,7 +164,7 @@ static int epoll_open(struct poller *self) {
 
 static void epoll_control(struct poller *self, int operation, unsigned count, uint32_t events) {
     for (unsigned i = 0; i < count; i++) {
-        struct epoll_event event = {.events = events | self->options, .data.u64 = i};
+        struct epoll_event event = {.events = events | self->bits, .data.u64 = i};
         check(epoll_ctl(self->state->epoll, operation, self->fds[i], &event), "epoll_ctl");
     }
 }
@@ -320,8 +320,8 @@ static void uv_end(struct poller *self) {
 
 static struct poller pollers[] = {
     {.name = "pollring", POLLRING},
-    {.name = "pinned", .options = POLLRING_PINNED, POLLRING},
-    {.name = "busy", .options = POLLRING_PINNED, .busy_poll_us = 100, POLLRING},
+    {.name = "pinned", .flags = POLLRING_PINNED, POLLRING},
+    {.name = "busy", .flags = POLLRING_PINNED, .busy_poll_us = 100, POLLRING},
     {.name = "liburing",
      .open = uring_open,
      .arm = uring_arm,
@@ -329,7 +329,7 @@ static struct poller pollers[] = {
      .update = uring_update,
      .close = uring_close},
     {.name = "epoll", EPOLL},
-    {.name = "epoll-edge", .options = EPOLLET, EPOLL},
+    {.name = "epoll-edge", .bits = EPOLLET, EPOLL},
     {.name = "poll", .open = poll_open, .arm = poll_arm, .collect = poll_collect, .close = nothing_to_close},
 #ifdef HAS_LIBEV
     {.name = "libev", .open = ev_open, .arm = ev_arm, .collect = ev_collect, .remove = ev_remove, .close = ev_close},

@@ -42,7 +42,7 @@ OURS = {"python": "wait", "python-cold": "wait", "import": "pollring", "wakeup":
 ROUNDS = {"c": 3e6, "python": 4e5, "lua": 1e4}
 MOST_ROUNDS = {"c": 40000, "python": 6000, "lua": 200}
 
-# workload, N and K, ours, the one it is compared with, at most this share; "median": of medians instead of minima
+# workload, N and K, ours, the one it is compared with, at most this share (or none); "median": of medians instead of minima
 TARGETS = [
     ("c", (1000, 100), "pollring", "liburing", 1.0),
     ("c", (1000, 100), "pollring", "epoll", 0.4),
@@ -56,6 +56,8 @@ TARGETS = [
     ("arm", (10000, 0), "pollring", "epoll", 0.6),
     ("close", (10000, 0), "pollring", "epoll", 1.5),
     ("wakeup", (1, 1), "busy", "epoll", 0.6, "median"),
+    ("accept", (4000, 4), "pollring-exclusive", "epoll-exclusive"),
+    ("accept", (4000, 4), "pollring-reuseport", "epoll-reuseport"),
     ("lua-events", (1000, 100), "scheduler", "luv-callbacks", 0.5),
     ("lua-events", (1000, 100), "scheduler", "luv-coroutines", 0.4),
     ("lua-events", (1000, 100), "scheduler", "cqueues", 0.15),
@@ -74,7 +76,8 @@ TARGETS = [
     ("lua-echo", (50, 100), "scheduler", "cqueues", 1.0),
     ("lua-echo", (50, 100), "scheduler", "select", 1.0),
 ]
-UNITS = {"memory-kernel": "bytes", "memory-own": "bytes", "calls": "calls", "instructions": "instr."}
+UNITS = {"accept-wasted": "in 100", "accept-most": "%", "memory-kernel": "bytes", "memory-own": "bytes",
+         "calls": "calls", "instructions": "instr."}
 
 
 # ---- the environment ----
@@ -241,6 +244,7 @@ def plan(python):
     yield [python, "bench/collect.py", "cold", 1000, 100, 20 if QUICK else 200], None
     yield [BUILD / "bench/bench", "arm", 10000, 1 if QUICK else 4], None
     yield [BUILD / "bench/bench", "wakeup", 2000 if QUICK else 20000], None
+    yield [BUILD / "bench/bench", "accept", 4, 400 if QUICK else 4000], None
     yield [python, "bench/collect.py", "import", 3 if QUICK else 10], None
     for task in [("events", 1, 1), ("events", 1000, 100), ("pingpong", 1, 1), ("sockets", 1, 1), ("sleep0", 1, 1),
                  ("sleepers", 1000, 20), ("echo", 50, 100)]:
@@ -370,7 +374,7 @@ def as_text(machine, figures, ratios, left_out, import_text):
              "ours: its minimum as a share of this one's, and half of what that differs by between runs", "",
              f"{'workload':28}{'K of N':>13}  {'':15}{'minimum':>12}{'median':>12}  ours"]
     shares = {(found["workload"], found["N"], found["K"], found["theirs"]): found for found in ratios
-              if found["ours"] == ours_of(found["workload"], ["scheduler"] * (found["ours"] == "scheduler"))}
+              if found["workload"] == "accept" or found["ours"] == ours_of(found["workload"], ["scheduler"] * (found["ours"] == "scheduler"))}
     for entry in figures:
         share = shares.get((entry["workload"], entry["N"], entry["K"], entry["name"]))
         lines.append(f"{entry['workload']:28}{size_text(entry):>13}  {entry['name']:15}{entry['minimum']:12.1f}"
