@@ -75,11 +75,12 @@ static void time_steps(struct poller *pollers, unsigned count, unsigned rounds) 
     check(times ? 0 : -1, "calloc");
     for (unsigned round = 0; round < rounds; round++)
         for (struct poller *self = pollers; self->name; self++)
-            run_round(self, count, times[round][self - pollers]);
+            if (self->update || self->remove) /* else it arms nothing */
+                run_round(self, count, times[round][self - pollers]);
     for (int step = 0; step < STEPS; step++) {
         for (struct poller *self = pollers; self->name; self++) {
             for (unsigned round = 0; round < rounds; round++)
-                if (times[round][self - pollers][step] > 0)
+                if (times[round][self - pollers][step] > 0 && !(step == CLOSE && self->closes_later))
                     add_sample(self, times[round][self - pollers][step]);
             print_figure(names[step], self, step == OPEN ? 0 : count, 0);
         }

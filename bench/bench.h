@@ -26,6 +26,7 @@ struct poller {
     void (*close)(struct poller *);                  /* as it stands, with all that is armed */
     void (*forget)(struct poller *, unsigned count); /* after close: frees what its user held; NULL: nothing */
     uint64_t (*memory)(const struct poller *, unsigned count); /* bytes of its own for all of them; NULL: not known */
+    bool closes_later;                                         /* close returns before the files are released */
     int *fds;
     double *samples; /* nanoseconds */
     unsigned sample_count;
