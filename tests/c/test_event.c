@@ -3,6 +3,8 @@
  */
 #include "variants.h"
 
+#include <sys/time.h>
+
 #define RAW (POLLRING_NO_REARM | POLLRING_KEEP_HANGUP)
 
 /* A completion queue of four, whatever the variant's is. */
@@ -726,6 +728,25 @@ TEST(collect_hands_out_nothing_and_take_all) {
     assert_int_equal(stats_of(ring).events, 1);
 }
 
+TEST(many_are_taken_up_to_max_and_fewer_end_the_batch) {
+    struct pollring *ring = open_ring();
+    struct pollring_event events[8];
+    struct pollring_poll *polls[10];
+    for (int i = 0; i < 10; i++)
+        polls[i] = add(ring, make_ready_eventfd(), POLLIN);
+    assert_int_equal(pollring_collect(ring, &guard_time), 0);
+    static const int expected[] = {8, 2, 0};
+    for (int round = 0, first = 0; round < 3; first += expected[round++]) {
+        assert_int_equal(pollring_take_many(ring, NULL, events, 8), expected[round]);
+        for (int i = 0; i < expected[round]; i++) {
+            assert_ptr_equal(events[i].poll, polls[first + i]);
+            read_some(pollring_poll_fd(events[i].poll));
+        }
+    }
+    assert_int_equal(pollring_take_many(ring, NULL, events, 0), -EINVAL);
+    assert_int_equal(pollring_take_many(ring, NULL, NULL, 1), -EINVAL);
+}
+
 TEST(between_two_takes_polls_can_be_added_and_collected) {
     struct pollring *ring = open_ring();
     struct pollring_poll *seen[30] = {0};
@@ -900,6 +921,28 @@ TEST(a_signal_ends_a_sleep_with_eintr) {
     }
 }
 
+/* It comes while the wait spins, before it sleeps. */
+TEST(a_signal_ends_a_spin_with_eintr) {
+    skip_in_valgrind();
+    struct pollring_options options = test.variant->options;
+    struct pollring *ring;
+    struct pollring_event event;
+    struct sigaction action = {.sa_handler = count_signal};
+    struct itimerval every_5_ms = {{0, 5000}, {0, 5000}}, never = {0};
+    options.busy_poll_us = 1000000;
+    assert_int_equal(pollring_open(&ring, &options), 0);
+    keep_ring(ring);
+    arm(ring, make_eventfd(), POLLIN);
+    assert_return_code(sigaction(SIGALRM, &action, NULL), errno);
+    double start = now_ms();
+    assert_return_code(setitimer(ITIMER_REAL, &every_5_ms, NULL), errno);
+    int result = pollring_wait(ring, &event, 1, &guard_time);
+    double elapsed = now_ms() - start;
+    setitimer(ITIMER_REAL, &never, NULL);
+    assert_int_equal(result, -EINTR);
+    assert_true(elapsed < 900); /* the spin alone takes 1000 */
+}
+
 TEST(a_signal_ends_a_wait_that_also_submits_with_eintr) {
     skip_in_valgrind();
     struct pollring *ring = open_ring();
@@ -1010,6 +1053,7 @@ int main(void) {
         RUN(a_removal_is_not_merged_into_a_full_queue),
         RUN(max_cuts_a_batch_and_the_rest_comes_next),
         RUN(collect_hands_out_nothing_and_take_all),
+        RUN(many_are_taken_up_to_max_and_fewer_end_the_batch),
         RUN(between_two_takes_polls_can_be_added_and_collected),
         RUN(a_timeout_of_zero_never_sleeps),
         RUN(timeouts_are_kept),
@@ -1018,6 +1062,7 @@ int main(void) {
         RUN(a_sleeping_wait_is_ended_by_an_event),
         RUN(a_wait_of_no_longer_than_a_clock_can_count_with_an_event_there_returns_it),
         RUN(a_signal_ends_a_sleep_with_eintr),
+        RUN(a_signal_ends_a_spin_with_eintr),
         RUN(a_signal_ends_a_wait_that_also_submits_with_eintr),
         RUN(strevents_names_results),
         RUN(strevents_cuts_as_snprintf_does),
