@@ -727,16 +727,41 @@ int pollring_take_many(struct pollring *ring, struct pollring_inbox *inbox, stru
     return count;
 }
 
-int pollring_take(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *event) {
+static __attribute__((noinline)) int take_slowly(struct pollring *ring, struct pollring_inbox *inbox,
+                                                 struct pollring_event *event) {
     int error = ring_check_to_enter(ring);
     if (error)
         return error;
     if (!event || (inbox && inbox->ring != ring))
         return -EINVAL;
     int taken = take(ring, inbox ? inbox : &ring->inbox, event, 1);
-    if (likely(taken))
-        return taken;
-    return finish_batch(ring);
+    return taken ? taken : finish_batch(ring);
+}
+
+/* As take_usual(), for one. */
+static hot_inline bool take_usual_one(struct pollring *ring, const struct pollring_inbox *inbox,
+                                      struct pollring_event *event) {
+    const struct completion *completion = first_completion(ring);
+    if (!completion)
+        return false;
+    struct pollring_poll *poll = poll_of(ring, (uint32_t)completion->user_data);
+    if (!is_usual(poll, completion) || poll->inbox != inbox)
+        return false;
+    *event = (struct pollring_event){poll, poll->owner, completion->res, true};
+    consume(ring);
+    ring->stats.events++;
+    return true;
+}
+
+/* The usual one without a call, which would have registers saved. */
+int pollring_take(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *event) {
+    const struct pollring_inbox *from = inbox ? inbox : &ring->inbox;
+    pid_t owner = ring->guard->owner;
+    if (likely(owner && owner == this_thread_cache && event && from->ring == ring && !from->first) &&
+        !atomic_load_explicit(&ring->freed_elsewhere, memory_order_acquire) &&
+        likely(take_usual_one(ring, from, event)))
+        return 1;
+    return take_slowly(ring, inbox, event);
 }
 
 static int collect_to_take(struct pollring *ring, struct pollring_inbox *inbox, const struct timespec *timeout) {
