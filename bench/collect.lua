@@ -38,7 +38,7 @@ function contestants.luv(pipes)
   return function()
     seen = 0
     local started = hrtime()
-    run("nowait")
+    run("once")
     return hrtime() - started, seen
   end
 end
@@ -52,7 +52,7 @@ local function collector(pipes, options)
   return function()
     local seen = 0
     local started = hrtime()
-    for poll, events in ring:wait(0) do
+    for poll, events in ring:wait() do
       seen = seen + 1
     end
     return hrtime() - started, seen
