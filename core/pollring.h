@@ -85,7 +85,7 @@ int pollring_open(struct pollring **ring, const struct pollring_options *options
  * in an array the polls tell their end, pollring_next() says 0. In a forked child it releases the child's memory and
  * file descriptors only. From a thread that is not the owner (the owner must not be inside a call) the kernel lets the
  * files go some milliseconds later, those of a POLLRING_PINNED ring when its thread ends. Where pollring_fileno() was
- * called, it sleeps up to 100 ms for the EINTR that the kernel sends after a ring, so that none reaches the host's
+ * called, it sleeps up to 250 ms for the EINTR that the kernel sends after a ring, so that none reaches the host's
  * loop. NULL is allowed.
  */
 void pollring_close(struct pollring *ring);

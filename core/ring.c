@@ -200,7 +200,7 @@ static void shut(struct pollring *ring) {
  * once, whatever was cancelled before. A host would see an EINTR that no signal explains, so it is waited for here.
  */
 static void take_interruption(void) {
-    const struct timespec patience = {.tv_nsec = 100000000};
+    const struct timespec patience = {.tv_nsec = 250000000};
     sigset_t none;
     sigemptyset(&none);
     sigtimedwait(&none, NULL, &patience);
