@@ -81,6 +81,7 @@ void pollring_python_raise(int error, const char *function, int fd);            
 void pollring_python_refused(int error, const struct pollring_options *options); /* a ring: OSError that says by whom */
 PyObject *pollring_python_status(int result, const char *function, int fd);      /* None, or raises */
 PyObject *pollring_python_number(int result, const char *function, int fd);      /* an int, or raises */
+PyObject *pollring_python_raise_error(PyObject *module, PyObject *arguments); /* raise_error(-errno, fd), of a poll */
 PyObject *pollring_python_stats(const struct pollring_stats *stats);
 PyObject *pollring_python_probe(const struct pollring_probe *probe);
 

@@ -59,6 +59,14 @@ void pollring_python_raise(int error, const char *function, int fd) {
     Py_DECREF(text);
 }
 
+PyObject *pollring_python_raise_error(PyObject *module, PyObject *arguments) {
+    int error, fd;
+    (void)module;
+    if (PyArg_ParseTuple(arguments, "ii:raise_error", &error, &fd))
+        pollring_python_raise(error, "poll", fd);
+    return NULL;
+}
+
 void pollring_python_refused(int error, const struct pollring_options *options) {
     struct pollring_probe probe;
     if (pollring_explain(&probe, options) || probe.io_uring != error) {

@@ -53,6 +53,7 @@
 %typemap(argout) struct pollring_probe *probe "Py_DECREF($result); $result = pollring_python_probe($1);"
 
 %native(names) PyObject *pollring_python_names(PyObject *self, PyObject *result);
+%native(raise_error) PyObject *pollring_python_raise_error(PyObject *self, PyObject *error_and_fd);
 %native(ready) PyObject *pollring_python_ready(PyObject *self, PyObject *polls);
 
 %include "../pollring.i"

@@ -7,12 +7,12 @@ task's cancellation costs no other's event, and a task that is busy finds its ev
 """
 
 import errno
-import os
 import sys
 import threading
 from collections import deque
 from typing import Any, AsyncGenerator, Deque, Dict, Optional, Tuple, Type
 
+from . import _pollring
 from ._event import Events
 from ._ring import Ring
 
@@ -197,7 +197,7 @@ async def next_events(poll: Any) -> Events:
     if events is None or events == -errno.ECANCELED:
         raise StopAsyncIteration
     if events < 0:
-        raise OSError(-events, f"poll: fd {poll.fd}: {os.strerror(-events)}")
+        _pollring.raise_error(events, poll.fd)
     return events
 
 

@@ -44,9 +44,11 @@ def _choice(name: str, choices: Dict[str, int], value: str) -> int:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}") from None
 
 
-def _number(name: str, value: int, most: int) -> int:
-    if not 0 <= value <= most:
-        raise ValueError(f"{name} {value} is out of range: 0 to {most}")
+def _number(name: str, value: int, most: int, least: int = 0) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if not least <= value <= most:
+        raise ValueError(f"{name} {value} is out of range: {least} to {most}")
     return value
 
 
@@ -74,9 +76,9 @@ class Ring(_pollring.Ring):
                  busy_poll: int = 0, setup: str = "auto", pinned: bool = False) -> None:
         flags = _choice("setup", _SETUPS, setup)
         flags |= (_pollring.SEALED if sealed else 0) | (_pollring.PINNED if pinned else 0)
-        if entries == 0:
-            raise ValueError("entries 0 is out of range: 1 to 32768")
-        super().__init__(_number("entries", entries, 32768), _number("cq_entries", cq_entries, 65536), flags,
+        if backend == "epoll" and setup != "auto":
+            raise ValueError(f"setup {setup!r} is one of io_uring, which backend 'epoll' hasn't")
+        super().__init__(_number("entries", entries, 32768, least=1), _number("cq_entries", cq_entries, 65536), flags,
                          _choice("backend", _BACKENDS, backend), _number("busy_poll", busy_poll, 1000000))
 
     # ---- polls ----

@@ -40,7 +40,8 @@ class Watch:
         self._polls.pop().remove()
 
 
-def watch(fileobj: Any, events: int = _pollring.POLLIN, **options: Any) -> Watch:
+def watch(fileobj: Any, events: int = _pollring.POLLIN, *, multishot: bool = True, exclusive: bool = False,
+          rearm: bool = True, until_hangup: bool = True, data: Any = None) -> Watch:
     """The events of one file, in a line: ``for events in watch(sock)`` in plain code, ``async for events in watch(sock)``
     in a task of asyncio or trio. Leaving the loop removes the poll.
 
@@ -49,7 +50,7 @@ def watch(fileobj: Any, events: int = _pollring.POLLIN, **options: Any) -> Watch
     In plain code each iteration has a ring of its own. In an event loop all share one, which is closed with the loop
     (asyncio.run and trio.run see to that).
 
-    :param events: POLL* bits, as for :meth:`Ring.poll_add`, which takes the *options* too: ``multishot``, ``exclusive``,
-        ``rearm``, ``until_hangup``, ``data``.
+    All arguments are those of :meth:`Ring.poll_add`.
     """
-    return Watch(fileobj, events, options)
+    return Watch(fileobj, events, {"multishot": multishot, "exclusive": exclusive, "rearm": rearm,
+                                   "until_hangup": until_hangup, "data": data})
