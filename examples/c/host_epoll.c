@@ -16,11 +16,8 @@
 static const char script[] =
     "local scheduler = require('pollring.scheduler').new()\n"
     "scheduler:spawn(function()\n"
-    "    local pipe = io.popen('for i in 1 2 3; do sleep 0.02; echo line $i; done')\n"
-    "    for events in scheduler:watch(pipe, 'in') do\n"
-    "        local line = pipe:read 'l'\n"
-    "        if line then print('script: ' .. line) end\n"
-    "    end\n"
+    "    local pipe = scheduler:wrap(io.popen('for i in 1 2 3; do echo line $i; done; sleep 0.02; echo line 4'))\n"
+    "    for line in pipe:lines() do print('script: ' .. line) end\n"
     "    pipe:close()\n"
     "end)\n"
     "scheduler:spawn(function()\n"

@@ -1,5 +1,8 @@
 -- One ring watches all that plain Lua can open, each file with one multishot request: pipes of child processes, and both
 -- ends of a TCP connection. It prints a line an event, and at the end what that took.
+--
+-- One line is read of a child's pipe for each event, which is enough for children that pause after each. To get all that
+-- any child writes, use pollring.scheduler: for line in scheduler:wrap(io.popen(...)):lines() do ... end
 local pollring = require "pollring"
 local socket = require "socket"
 

@@ -26,6 +26,7 @@ host: timer 3
 script: line 1
 script: line 2
 script: line 3
+script: line 4
 script: tick 1
 script: tick 2
 script: tick 3]],
