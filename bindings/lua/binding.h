@@ -86,7 +86,7 @@ struct pollring_lua_choice {
     unsigned value;
 };
 extern const struct pollring_lua_choice pollring_lua_setups[]; /* {NULL, 0} is the last */
-int pollring_lua_ring(lua_State *L);                           /* pollring.ring{...} */
+int pollring_lua_ring(lua_State *L);                           /* pollring.ring{...}; upvalue 1: the module */
 /* Reads the options of poll_add at index (nil: defaults) and pushes the value of data. */
 unsigned pollring_lua_poll_options(lua_State *L, int index, const char *function, int fd, uint32_t *events);
 
@@ -123,6 +123,7 @@ struct timeout {
     struct timespec deadline; /* on CLOCK_MONOTONIC; set where value isn't zero */
 };
 void pollring_lua_check_timeout(lua_State *L, int index, const char *function, int fd, struct timeout *timeout);
+bool pollring_lua_is_duration(double seconds);
 void pollring_lua_interrupted(lua_State *L, struct timeout *timeout);
 
 /* error.c */

@@ -25,14 +25,44 @@ static void push_place(lua_State *L, const char *function, int fd) {
     }
 }
 
+static bool is_ours(const char *source) {
+    for (const struct pollring_lua_source *own = pollring_lua_sources; own->module; own++)
+        if (!strcmp(own->chunk, source))
+            return true;
+    return false;
+}
+
+/* Pushes the script's line, as luaL_where() does, but not one of our modules in Lua. Where a method of theirs was
+   called, of what was wrapped, pushes its name too, else the function's. */
+static void push_caller(lua_State *L, const char *function) {
+    lua_Debug called;
+    int level = 1;
+    bool wrapped = false;
+    const char *method = NULL;
+    while (lua_getstack(L, level, &called) && lua_getinfo(L, "Sn", &called) && is_ours(called.source)) {
+        wrapped = !strcmp(called.source, "@pollring/wrap.lua");
+        method = called.namewhat && !strcmp(called.namewhat, "method") ? called.name : NULL;
+        level++;
+    }
+    luaL_where(L, level);
+    if (wrapped && method)
+        lua_pushfstring(L, "wrapped:%s", method);
+    else
+        lua_pushstring(L, function);
+}
+
 int pollring_lua_raise(lua_State *L, const char *function, int fd, const char *format, ...) {
     char reason[256];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(reason, sizeof reason, format, arguments);
     va_end(arguments);
-    push_place(L, function, fd);
-    luaL_error(L, "%s%s", lua_tostring(L, -1), reason);
+    push_caller(L, function);
+    push_place(L, lua_tostring(L, -1), fd);
+    lua_remove(L, -2);
+    lua_pushstring(L, reason);
+    lua_concat(L, 3);
+    lua_error(L);
     __builtin_unreachable();
 }
 

@@ -45,12 +45,15 @@ static void open_wrapped(lua_State *L) {
 }
 
 __attribute__((visibility("default"))) int luaopen_pollring(lua_State *L) {
-    static const luaL_Reg functions[] = {{"ring", pollring_lua_ring}, {"names", pollring_lua_names}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"names", pollring_lua_names}, {NULL, NULL}};
     lua_settop(L, 0);
     open_wrapped(L);
     lua_pushnil(L);
     lua_setmetatable(L, 1); /* SWIG's, for global variables of C */
     luaL_setfuncs(L, functions, 0);
+    lua_pushvalue(L, 1);
+    lua_pushcclosure(L, pollring_lua_ring, 1);
+    lua_setfield(L, 1, "ring");
     pollring_lua_types_create(L, 1);
     pollring_lua_scheduler_create(L);
     lua_setfield(L, 1, "_scheduler");

@@ -105,6 +105,8 @@ int pollring_lua_ring(lua_State *L) {
     struct place place = {"pollring.ring", NO_FD};
     struct pollring_options options = {.entries = 0};
     lua_settop(L, 1);
+    if (lua_rawequal(L, 1, lua_upvalueindex(1))) /* the module */
+        return pollring_lua_raise(L, place.function, place.fd, "called with : instead of .");
     if (!lua_isnil(L, 1)) {
         check_table(L, 1, place);
         for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1))

@@ -296,13 +296,15 @@ static int scheduler_on_error(lua_State *L) {
 static int complain(lua_State *L) {
     luaL_tolstring(L, 1, NULL);
     luaL_tolstring(L, lua_isnil(L, 3) ? 2 : 3, NULL);
-    lua_writestringerror("%s failed: ", lua_tostring(L, -2));
+    lua_writestringerror("%s: ", lua_tostring(L, -2));
     lua_writestringerror("%s\n", lua_tostring(L, -1));
     return 0;
 }
 
 /* (ring, own): a scheduler on a ring object, which is closed with it if it is its own. */
 static int scheduler_new(lua_State *L) {
+    if (!pollring_lua_test_ring(L, 1))
+        return pollring_lua_raise(L, "scheduler.new", NO_FD, "a ring or nothing expected, got %s", luaL_typename(L, 1));
     struct ring_object *ring = pollring_lua_check_open(L, 1, "scheduler.new");
     lua_settop(L, 2);
     struct scheduler *scheduler = lua_newuserdatauv(L, sizeof *scheduler, SCHEDULER_VALUES);

@@ -94,6 +94,7 @@ struct scheduler {
     bool closing;
     struct task *current; /* the task that runs */
     struct task *token;   /* the task that is being resumed, until it has seen this */
+    struct task *ending;  /* the task whose <close> variables are being closed after an error or cancel() */
     struct task_list ready;
     unsigned waits; /* tasks that wait for a source */
     lua_Integer tasks, ids, free_id;

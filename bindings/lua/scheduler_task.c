@@ -194,7 +194,11 @@ static void keep_bare_error(lua_State *L, int object) {
 /* Unwinds a task's stack, which closes its <close> variables. Whether they, or the error before, leave an error. */
 static bool reset(lua_State *L, struct task *task, int object) {
     lua_State *thread = task->thread;
-    if (lua_resetthread(thread) == LUA_OK)
+    struct task *outer = task->scheduler->ending;
+    task->scheduler->ending = task;
+    int status = lua_resetthread(thread);
+    task->scheduler->ending = outer;
+    if (status == LUA_OK)
         return false;
     lua_xmove(thread, L, 1);
     lua_getiuservalue(L, object, TASK_ERROR);

@@ -14,14 +14,23 @@
 
 /* ---- suspending a task ---- */
 
+/* No task runs, or L is not its coroutine. */
+static void raise_no_task(lua_State *L, const struct scheduler *scheduler, const char *function) {
+    const struct task *ending = scheduler->ending;
+    if (ending && ending->thread == L)
+        pollring_lua_raise(L, function, NO_FD, "a task that %s can't wait in its <close> variables",
+                           ending->state == TASK_CANCELLED ? "is being cancelled" : "has failed");
+    if (!scheduler->current)
+        pollring_lua_raise(L, function, NO_FD, "called outside a task of this scheduler: spawn one");
+    pollring_lua_raise(L, function, NO_FD,
+                       "called in another coroutine inside a task: only the task's own can wait (spawn another)");
+}
+
 /* The task that calls, if it can wait here. */
 static struct task *current_task(lua_State *L, const struct scheduler *scheduler, const char *function) {
     struct task *task = scheduler->current;
-    if (!task)
-        pollring_lua_raise(L, function, NO_FD, "called outside a task of this scheduler: spawn one");
-    if (task->thread != L)
-        pollring_lua_raise(L, function, NO_FD,
-                           "called in another coroutine inside a task: only the task's own can wait (spawn another)");
+    if (!task || task->thread != L)
+        raise_no_task(L, scheduler, function);
     if (!lua_isyieldable(L))
         pollring_lua_raise(L, function, NO_FD,
                            "can't wait here: a function that can't be suspended is being called (table.sort, "
@@ -96,8 +105,11 @@ static int scheduler_sleep(lua_State *L) {
         pollring_lua_task_make_ready(task);
         return lua_yieldk(L, 0, (lua_KContext)task, slept);
     }
-    if (type <= LUA_TNIL)
+    if (type != LUA_TNUMBER)
         return pollring_lua_raise(L, "scheduler:sleep", NO_FD, "seconds expected, got %s", luaL_typename(L, 2));
+    if (!pollring_lua_is_duration(lua_tonumber(L, 2)))
+        return pollring_lua_raise(L, "scheduler:sleep", NO_FD, "seconds: %g is out of range: 0 to 1e9",
+                                  lua_tonumber(L, 2));
     return pause_until(L, task, pollring_lua_check_until(L, 2, "scheduler:sleep", NO_FD), slept);
 }
 

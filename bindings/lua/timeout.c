@@ -47,6 +47,10 @@ static void set_what_is_left(struct timeout *timeout) {
     timeout->value = left.tv_sec < 0 ? (struct timespec){0} : left;
 }
 
+bool pollring_lua_is_duration(double seconds) {
+    return seconds >= 0 && seconds <= LONGEST_SECONDS;
+}
+
 void pollring_lua_check_timeout(lua_State *L, int index, const char *function, int fd, struct timeout *timeout) {
     int type = lua_type(L, index);
     timeout->pointer = NULL;
@@ -55,7 +59,7 @@ void pollring_lua_check_timeout(lua_State *L, int index, const char *function, i
     if (type != LUA_TNUMBER)
         pollring_lua_raise(L, function, fd, "timeout: seconds or nil expected, got %s", luaL_typename(L, index));
     double seconds = lua_tonumber(L, index);
-    if (!(seconds >= 0 && seconds <= LONGEST_SECONDS))
+    if (!pollring_lua_is_duration(seconds))
         pollring_lua_raise(L, function, fd, "timeout: %g is out of range: 0 to 1e9 seconds, or nil to wait for ever",
                            seconds);
     timeout->value = timespec_of(seconds);

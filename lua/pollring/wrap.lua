@@ -295,8 +295,10 @@ local function is_socket(object)
 end
 
 --- Wraps an object of LuaSocket, or a file of Lua, for tasks of a scheduler. It doesn't block from then on.
-function wrap(scheduler, object)
-  if wrappers[getmetatable(object)] then
+function wrap(scheduler, object, message)
+  if object == nil and message then
+    error("scheduler:wrap: " .. tostring(message), 2)
+  elseif wrappers[getmetatable(object)] then
     return object
   elseif io.type(object) == "file" then
     core.set_nonblocking(object)
@@ -304,7 +306,7 @@ function wrap(scheduler, object)
     object:settimeout(0)
   else
     local got = io.type(object) or type(object)
-    error(("scheduler:wrap: an open socket of LuaSocket or a file expected, got %s"):format(got), 3)
+    error(("scheduler:wrap: an open socket of LuaSocket or a file expected, got %s"):format(got), 2)
   end
   return setmetatable({ scheduler = scheduler, object = object }, class_of(object))
 end
