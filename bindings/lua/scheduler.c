@@ -349,6 +349,23 @@ static int end_tasks(lua_State *L) {
     return 0;
 }
 
+/* Nothing can be called here, as Lua's C stack is used up. The tasks wait for nothing any more; their <close> variables
+   are never closed. */
+static void abandon_tasks(lua_State *L, struct scheduler *scheduler) {
+    lua_getiuservalue(L, 1, SCHEDULER_TASKS);
+    for (lua_Integer id = 1; id <= scheduler->ids; id++) {
+        if (lua_rawgeti(L, -1, id) == LUA_TUSERDATA) {
+            struct task *task = lua_touserdata(L, -1);
+            pollring_lua_task_wake(task, WAKE_EVENT);
+            pollring_poll_free(task->own.poll);
+            task->own.poll = NULL;
+        }
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    scheduler->tasks = 0;
+}
+
 static int scheduler_close(lua_State *L) {
     struct scheduler *scheduler = check_self(L, "scheduler:close");
     if (!scheduler->inbox)
@@ -359,12 +376,15 @@ static int scheduler_close(lua_State *L) {
     lua_settop(L, 1);
     scheduler->closing = true;
     while (scheduler->tasks) {
+        lua_Integer before = scheduler->tasks;
         lua_settop(L, first ? 2 : 1);
         lua_pushcfunction(L, end_tasks);
         lua_pushvalue(L, 1);
         status = lua_pcall(L, 1, 0, 0);
         if (!first)
             first = status;
+        if (scheduler->tasks == before)
+            abandon_tasks(L, scheduler);
     }
     release(scheduler);
     if (scheduler->own_ring) {

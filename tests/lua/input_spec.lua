@@ -71,6 +71,14 @@ fixture.describe("A ring's method refuses as its self", function()
   end
 end)
 
+fixture.describe("The module's function", function()
+  it("ring is called with a colon", function()
+    assert.error_matches(function()
+      return (pollring:ring())
+    end, "^pollring.ring: called with : instead of %.$")
+  end)
+end)
+
 fixture.describe("A poll's method refuses as its self", function()
   for _, name in ipairs(poll_methods) do
     for what, fake in pairs(fakes) do

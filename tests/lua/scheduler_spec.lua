@@ -896,6 +896,58 @@ fixture.describe("A bad script", function()
     end)
   end)
 
+  it("waits in a <close> variable of a task that ends", function()
+    local messages = {}
+    local function body(last)
+      local _ <close> = setmetatable({}, {
+        __close = function()
+          table.insert(messages, select(2, pcall(s.sleep, s, 1)))
+        end,
+      })
+      last()
+    end
+    local function forever()
+      s:sleep(1000)
+    end
+    s:on_error(function() end)
+    s:spawn(body, error)
+    local cancelled = s:spawn(body, forever)
+    s:spawn(cancelled.cancel, cancelled)
+    s:run()
+    assert.same({
+      "scheduler:sleep: a task that has failed can't wait in its <close> variables",
+      "scheduler:sleep: a task that is being cancelled can't wait in its <close> variables",
+    }, messages)
+  end)
+
+  it("sleeps for less than nothing", function()
+    run(s, function()
+      fails("^scheduler:sleep: seconds: %-1 is out of range: 0 to 1e9$", s.sleep, s, -1)
+    end)
+  end)
+
+  it("makes a scheduler of what is no ring", function()
+    fails("scheduler.new: called with : instead of %.", scheduler.new, scheduler)
+    local line = debug.getinfo(1, "l").currentline + 2
+    local ok, err = pcall(function()
+      local _ = scheduler.new(5)
+    end)
+    assert.is_false(ok)
+    assert.matches("scheduler_spec.lua:" .. line .. ": scheduler.new: a ring or nothing expected, got number$", err)
+  end)
+
+  it("nests schedulers until Lua ends it, and each is closed", function()
+    local function nest()
+      local inner <close> = scheduler.new()
+      inner:on_error(function(_, err)
+        error(err, 0)
+      end)
+      inner:spawn(nest)
+      inner:run()
+    end
+    fails("C stack overflow", nest)
+  end)
+
   it("waits in a coroutine inside a task", function()
     run(s, function()
       assert.error_matches(coroutine.wrap(function()
