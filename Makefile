@@ -283,14 +283,15 @@ install: core lua    ## Installs the library and the Lua module under PREFIX (pi
 	install -m 644 $(BUILD)/libpollring.a $(BUILD)/libpollring_lua.a $(ROOT)/lib
 	install -m 755 $(BUILD)/libpollring.so.0 $(ROOT)/lib
 	ln -sf libpollring.so.0 $(ROOT)/lib/libpollring.so
-	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' core/pollring.pc.in > $(ROOT)/lib/pkgconfig/pollring.pc
+	for file in core/pollring bindings/lua/pollring_lua; do \
+		sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' $$file.pc.in > $(ROOT)/lib/pkgconfig/$${file##*/}.pc || exit; done
 	install -m 755 $(BUILD)/lua/pollring.so $(ROOT)/lib/lua/5.4
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || /sbin/ldconfig    # else a new library isn't found until it runs
 
 uninstall:    ## Takes away what install put there
 	cd $(ROOT) && rm -f include/pollring.h include/pollring_lua.h lib/libpollring.a lib/libpollring_lua.a \
 		lib/libpollring.so.0 lib/libpollring.so \
-		lib/pkgconfig/pollring.pc lib/lua/5.4/pollring.so
+		lib/pkgconfig/pollring.pc lib/pkgconfig/pollring_lua.pc lib/lua/5.4/pollring.so
 
 # For LuaRocks: the module alone, into the directory that it names.
 .PHONY: rock install-rock dist

@@ -1,7 +1,8 @@
 /*
  * pollring's Lua module for a host in C that runs scripts.
  *
- * Static: link libpollring_lua.a, libpollring.a, liburing and Lua. luaL_requiref(L, "pollring", luaopen_pollring, 0)
+ * Static: link libpollring_lua.a, libpollring.a, liburing (pkg-config --libs pollring_lua) and Lua.
+ * luaL_requiref(L, "pollring", luaopen_pollring, 0)
  * is all that a script's require "pollring" and require "pollring.scheduler" need: no file, no path.
  *
  * Threads   A ring belongs to the thread that first waits with it, so a lua_State that has one stays in that thread.
