@@ -41,7 +41,9 @@ static void push_caller(lua_State *L, const char *function) {
     const char *method = NULL;
     while (lua_getstack(L, level, &called) && lua_getinfo(L, "Sn", &called) && is_ours(called.source)) {
         wrapped = !strcmp(called.source, "@pollring/wrap.lua");
-        method = called.namewhat && !strcmp(called.namewhat, "method") ? called.name : NULL;
+        method = !strcmp(called.namewhat, "method") ? called.name : NULL;
+        if (!strcmp(called.namewhat, "for iterator"))
+            method = "lines"; /* the only one that gives an iterator */
         level++;
     }
     luaL_where(L, level);
