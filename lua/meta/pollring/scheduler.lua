@@ -64,9 +64,10 @@ function Scheduler:on_error(handler) end
 
 --- Wraps an object of LuaSocket or a file of Lua, so that its calls look blocking in a task.
 ---@generic T
----@param object T
+---@param object T?
+---@param message? any why there is no object, as socket.bind() gives it behind nil; raised then
 ---@return T
-function Scheduler:wrap(object) end
+function Scheduler:wrap(object, message) end
 
 --- Before close(fd): ends every wait of this scheduler for the file. How many.
 ---@param file pollring.File
