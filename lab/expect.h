@@ -29,6 +29,10 @@ void expect_whether(const char *what, bool expected, bool seen);
 void expect_number(const char *what, long expected, long seen);
 void expect_between(const char *what, long least, long most, long seen);
 void expect_result(const char *what, long expected, long seen);
+
+/* As expect_result(); what a limit or a policy refuses, unexpected, says nothing of the rule, which is skipped. */
+void expect_allowed(const char *what, long expected, long seen);
+
 void expect_mask(const char *what, unsigned expected, unsigned seen);
 
 /* What is done next, where expectations alone don't tell. */
@@ -39,7 +43,8 @@ void observe(const char *seen);
 
 noreturn void skip_because(const char *reason);
 
-/* What a rule needs before it can be tried; they leave a trace only when they fail. */
+/* What a rule needs before it can be tried; they leave a trace only when they fail. A call that a limit or a policy
+ * refuses is a reason to skip. */
 #define need(call) needed(call, #call)
 #define ensure(condition) ensured(condition, #condition)
 int needed(int result, const char *call); /* -1 and errno is the failure */

@@ -109,6 +109,28 @@ static void skipped_rule_tells_its_reason(void **state) {
     assert_outcome(skips, SKIPPED, "", "reason");
 }
 
+static void is_refused(void) {
+    step("a step");
+    expect_allowed("set-up", -EMFILE, -EMFILE);
+    expect_allowed("set-up", 0, -ENOMEM);
+}
+
+static void lacks_fds(void) {
+    errno = EMFILE;
+    need(-1);
+}
+
+static void is_invalid(void) {
+    expect_allowed("set-up", 0, -EINVAL);
+}
+
+static void what_a_limit_refuses_is_skipped_unless_the_rule_is_about_it(void **state) {
+    (void)state;
+    assert_outcome(is_refused, SKIPPED, "", "set-up: ENOMEM");
+    assert_outcome(lacks_fds, SKIPPED, "", "-1: Too many open files");
+    assert_outcome(is_invalid, DIFFERS, "set-up: 0", "set-up: EINVAL");
+}
+
 static void crashes(void) {
     step("a step");
     raise(SIGKILL);
@@ -209,6 +231,7 @@ int main(void) {
         cmocka_unit_test(first_difference_ends_a_rule),
         cmocka_unit_test(every_kind_of_expectation_can_fail),
         cmocka_unit_test(skipped_rule_tells_its_reason),
+        cmocka_unit_test(what_a_limit_refuses_is_skipped_unless_the_rule_is_about_it),
         cmocka_unit_test(crash_exit_and_hang_are_differences),
         cmocka_unit_test(equal_steps_are_counted_and_too_many_are_cut),
         cmocka_unit_test(equal_steps_are_one_with_their_number),

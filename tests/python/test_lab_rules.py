@@ -2,10 +2,12 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
-from command import Terminal, run
+from command import REFUSE, SECONDS, Terminal, argv, run
 from pollring import _rules
 from pollring.lab import Mistake, rules
 
@@ -60,6 +62,13 @@ def test_where_io_uring_is_refused_nothing_is_ok():
     assert re.search(r"^\d+ skipped$", done.stdout, re.MULTILINE)
     assert "on plain: io_uring_setup: EPERM" in done.stdout
     assert "multishot poll but the last, which a cancel or an error brings. " in done.stdout  # a line in a pipe
+
+
+@pytest.mark.parametrize("fds", [6, 12])
+def test_rules_that_a_limit_keeps_from_being_tried_are_skipped(fds):
+    done = subprocess.run([sys.executable, REFUSE, "--fds", str(fds), *argv("rules")], stdout=subprocess.PIPE, text=True,
+                          timeout=SECONDS)
+    assert done.returncode in (0, 3) and ": Too many open files" in done.stdout, done.stdout
 
 
 def test_a_rule_a_line_in_groups(tried):
