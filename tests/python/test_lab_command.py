@@ -91,9 +91,10 @@ def test_a_saved_scenario_is_a_regression_test(tmp_path):
     saved = json.loads(Path(path).read_text())
     saved["outcome"][1]["epoll edge"]["reports"] = []
     Path(path).write_text(json.dumps(saved))
-    again = run("try", path)
+    again = run("try", path, "--save", path)  # it replaces what it saved
     assert again.returncode == 1
     assert "differs: step 2, write 3: epoll edge said nothing, now IN\n" in again.stderr
+    assert run("try", path).returncode == WORKS
 
 
 def test_a_saved_scenario_where_io_uring_is_refused(tmp_path):
@@ -200,7 +201,8 @@ def test_ctrl_c_in_a_terminal():
     (["try", "pipe"], "pipe needs steps", "pollring try pipe 'arm in, write 3'"),
     (["try", "pipe", "jump"], "'jump' is no step", "arm in, write 3"),
     (["try", "pipe", "arm in", "write"], "what is 'write'", "pollring try pipe"),
-    (["try", "/etc/passwd"], "is no saved scenario", "--save"),
+    (["try", "/etc/passwd"], "/etc/passwd is no saved scenario", "--save pipe.json"),
+    (["try", "pipe", "arm in", "--save", __file__], "--save replaces saved scenarios only", "--save pipe.json"),
     (["table", "pip"], "'pip' is no kind of file", "pollring table pipe"),
     (["bench", "--svg"], "expected one argument", "pollring bench"),
     (["completion", "fish"], "invalid choice: 'fish'", "pollring completion bash"),

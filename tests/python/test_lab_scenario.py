@@ -173,8 +173,9 @@ def test_a_broken_file_is_a_mistake(tmp_path, change):
     change(saved)
     path = tmp_path / "saved.json"
     path.write_text(json.dumps(saved))
-    with pytest.raises(Mistake):
+    with pytest.raises(Mistake, match=r"saved.json (is no saved scenario: |was saved as version 2)") as caught:
         load(str(path))
+    assert "Error" not in str(caught.value)
     path.write_text("{")
     with pytest.raises(Mistake, match="no saved scenario"):
         load(str(path))

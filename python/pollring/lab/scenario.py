@@ -358,23 +358,35 @@ def _carry_out(step: Step, kind: Any, poll: Any) -> None:
         getattr(kind, verb)()
 
 
-def load(path: str) -> Dict[str, Any]:
-    """A saved scenario; ``Scenario(saved["kind"], saved["steps"])`` runs it again, ``Result.differences`` compares."""
+def read_saved(path: str) -> Optional[Dict[str, Any]]:
+    """What a file holds, unchecked; None where that is no scenario, of any version."""
     with open(path, encoding="utf-8") as file:
         try:
             saved = json.load(file)
-            if saved["pollring_scenario"] != SAVED_AS:
-                raise Mistake(f"{path} was saved as version {saved['pollring_scenario']}, this reads {SAVED_AS}")
-            saved["steps"] = [parse_step(text) for text in saved["steps"]]
-            Scenario(saved["kind"], saved["steps"])
-            if len(saved["outcome"]) != len(saved["steps"]):
-                raise ValueError("it has an outcome for some of its steps only")
-            for row in saved["outcome"]:
-                for cell in row.values():
-                    _cell_text(cell)
-        except Mistake:
-            raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Mistake(f"{path} is no saved scenario ({type(error).__name__}: {error})",
-                          f"pollring try pipe '{EXAMPLE}' --save {path}") from None
+        except ValueError:
+            return None
+    return saved if isinstance(saved, dict) and "pollring_scenario" in saved else None
+
+
+def load(path: str) -> Dict[str, Any]:
+    """A saved scenario; ``Scenario(saved["kind"], saved["steps"])`` runs it again, ``Result.differences`` compares."""
+    example = f"pollring try pipe '{EXAMPLE}' --save pipe.json"
+    saved = read_saved(path)
+    if saved is None:
+        raise Mistake(f"{path} is no saved scenario", example)
+    if saved["pollring_scenario"] != SAVED_AS:
+        raise Mistake(f"{path} was saved as version {saved['pollring_scenario']}, this reads {SAVED_AS}")
+    try:
+        saved["steps"] = [parse_step(text) for text in saved["steps"]]
+        Scenario(saved["kind"], saved["steps"])
+        if len(saved["outcome"]) != len(saved["steps"]):
+            raise Mistake("it has an outcome for some of its steps only")
+        for row in saved["outcome"]:
+            for cell in row.values():
+                _cell_text(cell)
+    except Mistake as mistake:
+        raise Mistake(f"{path} is no saved scenario: {mistake}", example) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Mistake(f"{path} is no saved scenario: its steps or its outcome are not as they were saved",
+                      example) from None
     return saved

@@ -19,12 +19,13 @@ Examples:
 
 import argparse
 import json
+import os
 import sys
 from typing import List, Optional
 
 from .interfaces import INTERFACES
 from .kinds import KINDS
-from .scenario import EXAMPLE, VERBS, Result, Scenario, load
+from .scenario import EXAMPLE, VERBS, Result, Scenario, load, read_saved
 from .terminal import columns, print_table, print_timeline, progress
 from .timeline import Timeline
 from .words import Mistake
@@ -61,6 +62,10 @@ def draw(timeline: Timeline, arguments: argparse.Namespace) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     saved = None
+    path = arguments.save
+    if path and os.path.isfile(path) and os.path.getsize(path) and read_saved(path) is None:
+        raise Mistake(f"--save replaces saved scenarios only, and {path} is something else",
+                      f"pollring try pipe '{EXAMPLE}' --save pipe.json")
     if arguments.steps is None and arguments.kind not in KINDS:
         try:
             saved = load(arguments.kind)
