@@ -137,7 +137,7 @@ def test_it_leaves_the_flags_of_its_input_alone():
 def test_a_tcp_connection_and_its_end():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with watching(f"tcp:127.0.0.1:{port}", "-e", "in|rdhup") as (process, following):
+        with watching(f"tcp:127.0.0.1:{port}", "-e", "pollring watch - -e 'in|rdhup'") as (process, following):
             peer, _ = server.accept()
             assert following()["about"] == f"connected to 127.0.0.1:{port}"
             peer.send(b"hello")
@@ -360,16 +360,17 @@ def test_no_read_sleeps_and_no_flag_is_set():
     (["tcp:host"], "needs a number up to 65535", "tcp:localhost:80"),
     (["listen:99999"], "needs a number up to 65535", "listen:8080"),
     (["fd:x"], "needs a number", "fd:3"),
-    (["timer:soon"], "'soon' is no duration", "10ms"),
-    (["timer:0"], "a timer expires every", "timer:0.5"),
-    (["signal:NOPE"], "names no signal", "signal:USR1"),
-    (["signal:KILL"], "names no signal", "signal:USR1"),
-    (["pid:4194304"], "no such process", "pid:"),
-    (["-", "-e", "inn"], "'inn' is no poll event", "in|rdhup"),
-    (["-", "--for", "long"], "'long' is no duration", "10ms"),
-    (["-", "--count", "0"], "--count needs a number", "--count 10"),
+    (["timer:soon"], "'soon' is no duration", "pollring watch timer:10ms"),
+    (["timer:-1"], "'-1' is no duration", "pollring watch timer:10ms"),
+    (["timer:0"], "a timer expires every", "pollring watch timer:0.5"),
+    (["signal:NOPE"], "names no signal", "pollring watch signal:USR1"),
+    (["signal:KILL"], "names no signal", "pollring watch signal:USR1"),
+    (["pid:4194304"], "no such process", "pollring watch pid:$$"),
+    (["-", "-e", "inn"], "'inn' is no poll event", "pollring watch - -e 'in|rdhup'"),
+    (["-", "--for", "long"], "'long' is no duration", "pollring watch timer:1 --for 10ms"),
+    (["-", "--count", "0"], "--count needs a number", "pollring watch timer:1 --count 10"),
     (["-", "--drain", "--no-drain"], "not allowed with", "pollring watch"),
-    (["-", "--json", "--timeline"], "not allowed with", "pollring watch"),
+    (["-", "--json", "--timeline"], "not allowed with", "timer:1 --timeline"),
     (["-", "--svg"], "expected one argument", "pollring watch"),
     (["-", "--frob"], "what is '--frob'", "pollring watch"),
 ])

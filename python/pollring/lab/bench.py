@@ -26,7 +26,7 @@ import pollring
 
 from . import linux
 from .terminal import print_table, progress
-from .words import parse_seconds
+from .words import example_within, parse_seconds
 
 SIZES = [(1, 1), (10, 10), (100, 100), (1000, 100), (4000, 100)]
 BAR = 40  # characters
@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    seconds = parse_seconds(arguments.seconds)
+    with example_within("pollring bench --for {}"):
+        seconds = parse_seconds(arguments.seconds)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:

@@ -52,9 +52,24 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EXIT_STATUS, allow_abbrev=False,
                          **options)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Names an unknown option, where argparse would tell what else is missing."""
+        for word in args or ():
+            if self._subparsers and not word.startswith("-"):
+                break  # the others are the command's
+            name = word.partition("=")[0] if word.startswith("--") else word[:2]
+            if re.match("--?[A-Za-z]", name) and name not in self._option_string_actions:
+                self.error(f"what is {word!r}?")
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str, example: str = "") -> NoReturn:
-        examples = re.findall(r"^  (pollring .*)", self.description or "", re.MULTILINE)
-        self.exit(2, f"{self.prog}: {message}\nRight is, for example: {example or examples[0]}\n"
+        example = example or re.findall(r"^  (pollring .*)", self.description or "", re.MULTILINE)[0]
+        exclusive = re.match("argument (.*): not allowed with argument (.*)", message)
+        for option in exclusive.groups() if exclusive else ():
+            if self._option_string_actions[option.rpartition("/")[2]].nargs == 0:
+                example += f" {option.rpartition('/')[2]}"
+                break
+        self.exit(2, f"{self.prog}: {message}\nRight is, for example: {example}\n"
                      f"`{self.prog} --help` tells more.\n")
 
 

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Un
 from .interfaces import INTERFACES, Report
 from .kinds import KINDS
 from .timeline import Lane, Mark, Timeline
-from .words import Mistake, errno_name, events_text, mask_text, parse_mask, parse_seconds, seconds_text
+from .words import Mistake, errno_name, events_text, example_within, mask_text, parse_mask, parse_seconds, seconds_text
 
 #: What a step can be, with its argument, for people.
 VERBS = {
@@ -64,7 +64,7 @@ def _show_argument(step: Step) -> str:
 
 def _parse_count(text: str, verb: str) -> int:
     if not re.fullmatch(r"\d{1,6}", text) or not int(text):
-        raise Mistake(f"{verb} takes a count of 1 to 999999, not {text!r}", f"{verb} 3")
+        raise Mistake(f"{verb} takes a count of 1 to 999999, not {text!r}", f"arm in, {verb} 3")
     return int(text)
 
 
@@ -76,21 +76,23 @@ def parse_step(text: str) -> Step:
         raise Mistake(f"{text.strip()!r} is no step; they are {', '.join(VERBS)}", EXAMPLE)
     if verb in ("arm", "update"):
         if verb == "update" and not argument:
-            raise Mistake("update needs to be told the events", "update out")
-        return Step(verb, parse_mask(argument or "in"))
+            raise Mistake("update needs to be told the events", "arm in, update out")
+        with example_within("arm {}" if verb == "arm" else "arm in, update {}"):
+            return Step(verb, parse_mask(argument or "in"))
     if verb == "write":
         return Step(verb, _parse_count(argument or "1", verb))
     if verb in ("read", "take"):
         return Step(verb, None if argument in ("", "all") else _parse_count(argument, verb))
     if verb == "sleep":
-        seconds = parse_seconds(argument)
+        with example_within("arm in, sleep {}"):
+            seconds = parse_seconds(argument)
         if seconds > 60:
-            raise Mistake(f"a step sleeps for a minute at most, not {argument}", "sleep 10ms")
+            raise Mistake(f"a step sleeps for a minute at most, not {argument}", "arm in, sleep 10ms")
         return Step(verb, seconds)
     if verb == "close" and argument in ("", "own"):
         return Step(verb, bool(argument))
     if argument:
-        raise Mistake(f"{verb} takes nothing after it, not {argument!r}", verb)
+        raise Mistake(f"{verb} takes nothing after it, not {argument!r}", f"arm in, {verb}")
     return Step(verb)
 
 
@@ -238,7 +240,7 @@ class Scenario:
 
     def __init__(self, kind: str, steps: Union[str, Iterable[Step]] = ()) -> None:
         if kind not in KINDS:
-            raise Mistake(f"{kind!r} is no kind of file; they are {', '.join(KINDS)}", "pipe")
+            raise Mistake(f"{kind!r} is no kind of file; they are {', '.join(KINDS)}", EXAMPLE)
         self.kind = kind
         self.steps: List[Step] = []
         for step in parse_steps(steps) if isinstance(steps, str) else steps:
@@ -248,8 +250,8 @@ class Scenario:
         has = KINDS[self.kind].steps.split()
         verb = "close_own" if step.verb == "close" and step.argument else step.verb
         if verb not in has and verb not in _OF_THE_POLL:
-            its = ", ".join(word.replace("_", " ") for word in has)
-            raise Mistake(f"{self.kind} has no step {str(step)!r}; its own are {its}", f"arm in, {has[0]}")
+            its = ", ".join(word.replace("_", " ") for word in (*has, *_OF_THE_POLL))
+            raise Mistake(f"{self.kind} has no step {str(step)!r}; it has {its}", f"arm in, {has[0]}")
         self.steps.append(step)
         return self
 

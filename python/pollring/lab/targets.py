@@ -17,7 +17,7 @@ from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple
 import pollring
 
 from . import linux
-from .words import Mistake, parse_seconds, seconds_text
+from .words import Mistake, example_within, parse_seconds, seconds_text
 
 EXAMPLES = "-, fd:3, a path, tcp:localhost:80, listen:8080, unix:/run/socket, timer:0.5, signal:USR1, pid:1234"
 PORTION = 1 << 20  # bytes that are read after one event
@@ -276,9 +276,10 @@ def _unix(word: str, path: str) -> Target:
 
 
 def _timer(word: str, rest: str) -> Target:
-    seconds = parse_seconds(rest)
+    with example_within("pollring watch timer:{}"):
+        seconds = parse_seconds(rest)
     if not 0.0001 <= seconds <= 1e9:
-        raise Mistake(f"{word!r}: a timer expires every 100us to 1e9 seconds", "timer:0.5")
+        raise Mistake(f"{word!r}: a timer expires every 100us to 1e9 seconds", "pollring watch timer:0.5")
 
     def describe(data: bytes) -> List[str]:
         return [f"expired {count}×" for count, in struct.iter_unpack("@Q", data)]
@@ -290,7 +291,7 @@ def _signal(word: str, rest: str) -> Target:
     name = rest.upper() if rest.upper().startswith("SIG") else f"SIG{rest.upper()}"
     number = getattr(signal.Signals, name, None)
     if number is None or number in (signal.SIGKILL, signal.SIGSTOP):
-        raise Mistake(f"{word!r} names no signal that can be waited for", "signal:USR1")
+        raise Mistake(f"{word!r} names no signal that can be waited for", "pollring watch signal:USR1")
     signal.pthread_sigmask(signal.SIG_BLOCK, {number})
 
     def describe(data: bytes) -> List[str]:
@@ -300,11 +301,11 @@ def _signal(word: str, rest: str) -> Target:
 
 
 def _pid(word: str, rest: str) -> Target:
-    pid = _number(rest, word, 1 << 22, "pid:1234")
+    pid = _number(rest, word, 1 << 22, "pollring watch pid:1234")
     try:
         return Process(word, pid)
     except ProcessLookupError:
-        raise Mistake(f"{word!r}: no such process", "pid:$$") from None
+        raise Mistake(f"{word!r}: no such process", "pollring watch pid:$$") from None
 
 
 _PREFIXES = {"fd": _fd, "tcp": _tcp, "listen": _listen, "unix": _unix, "timer": _timer,

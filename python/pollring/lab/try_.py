@@ -28,7 +28,7 @@ from .kinds import KINDS
 from .scenario import EXAMPLE, VERBS, Result, Scenario, load, read_saved
 from .terminal import columns, print_table, print_timeline, progress
 from .timeline import Timeline
-from .words import Mistake
+from .words import Mistake, example_within
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
         except (FileNotFoundError, IsADirectoryError):
             raise Mistake(f"{arguments.kind!r} is neither a kind of file ({', '.join(KINDS)}) nor a saved scenario",
                           f"pollring try pipe '{EXAMPLE}'") from None
-    scenario = Scenario(saved["kind"], saved["steps"]) if saved else Scenario(arguments.kind, arguments.steps or "")
+    with example_within(f"pollring try {arguments.kind if arguments.kind in KINDS else 'pipe'} '{{}}'"):
+        scenario = Scenario(saved["kind"], saved["steps"]) if saved else Scenario(arguments.kind, arguments.steps or "")
     if not scenario.steps:
         raise Mistake(f"{arguments.kind} needs steps", f"pollring try {arguments.kind} 'arm in, write 3'")
     sleeps = len(INTERFACES) * sum(step.argument for step in scenario.steps if step.verb == "sleep")

@@ -45,7 +45,7 @@ from .targets import EXAMPLES, Taken, Target, open_command, open_target
 from .terminal import Lines
 from .timeline import Lane, Mark, Timeline
 from .try_ import add_output_arguments, draw
-from .words import Mistake, events_text, parse_mask, parse_seconds, printable, seconds_text
+from .words import Mistake, events_text, example_within, parse_mask, parse_seconds, printable, seconds_text
 
 #: Seconds after which the status is brought up to date, and a Ctrl-C that came just before a wait is seen.
 LOOK = 0.25
@@ -72,10 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if not arguments.targets and not arguments.command:
         raise Mistake(f"nothing to watch; a target is one of {EXAMPLES}", "pollring watch tcp:localhost:80")
-    mask = parse_mask(arguments.events)
-    seconds = parse_seconds(arguments.seconds) if arguments.seconds else None
+    with example_within("pollring watch - -e '{}'"):
+        mask = parse_mask(arguments.events)
+    with example_within("pollring watch timer:1 --for {}"):
+        seconds = parse_seconds(arguments.seconds) if arguments.seconds is not None else None
     if arguments.count is not None and not (arguments.count.isdigit() and int(arguments.count)):
-        raise Mistake(f"--count needs a number of events, not {arguments.count!r}", "--count 10")
+        raise Mistake(f"--count needs a number of events, not {arguments.count!r}", "pollring watch timer:1 --count 10")
     count = int(arguments.count) if arguments.count else None
 
     targets: List[Target] = []

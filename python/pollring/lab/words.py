@@ -2,6 +2,8 @@
 
 import errno
 import re
+from contextlib import contextmanager
+from typing import Iterator
 
 import pollring
 
@@ -17,6 +19,15 @@ class Mistake(ValueError):
     def __init__(self, text: str, example: str = "") -> None:
         super().__init__(text)
         self.example = example
+
+
+@contextmanager
+def example_within(command: str) -> Iterator[None]:
+    """The example of a mistake within it takes the place of the {} in a command, so that it can be pasted."""
+    try:
+        yield
+    except Mistake as mistake:
+        raise Mistake(str(mistake), command.format(mistake.example)) from None
 
 
 def parse_mask(text: str) -> int:
