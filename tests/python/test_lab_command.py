@@ -261,7 +261,8 @@ def test_help_has_examples_that_are_right(name):
     assert done.returncode == 0
     examples = re.findall(r"^  (pollring .*)", done.stdout, re.MULTILINE)
     assert examples and all(f"pollring {name}" in example for example in examples)
-    assert "Exit status:" in done.stdout
+    statuses = re.findall(r"^  (\d+) ", done.stdout.split("Exit status:")[1], re.MULTILINE)
+    assert statuses == ["0", "1", "2", *["3"] * (name in ("probe", "try", "rules", "table")), "130"]
 
 
 def test_help_lists_all_commands():

@@ -2,7 +2,8 @@
 
 A sub-command is a module of this package with ``add_arguments(parser)`` and ``run(arguments)``, which returns the exit
 status. Its docstring is its help: the first line in the list of commands, all of it in its own; the first line in it
-that begins with "  pollring" is the example that a mistake is answered with.
+that begins with "  pollring" is the example that a mistake is answered with. ``EXIT_STATUS`` in it has the meanings of
+exit statuses that are its own.
 """
 
 import argparse
@@ -35,21 +36,22 @@ Examples:
   pollring try pipe 'arm in, write 3, read 1, read all, close'
 """
 
-EXIT_STATUS = """\
-Exit status:
-  0    done; probe: io_uring works
-  1    something failed, or an outcome is other than it should be
-  2    the command line was wrong
-  3    io_uring is refused here, and only epoll works
-  130  interrupted by Ctrl-C (watch: 0, that is how it ends)
-"""
+EXIT_STATUS = {
+    0: "done",
+    1: "something failed",
+    2: "the command line was wrong",
+    130: "interrupted by Ctrl-C",
+}
 
 
 class Parser(argparse.ArgumentParser):
-    """Answers a mistake with what is right; its help ends with the exit statuses."""
+    """Answers a mistake with what is right; its help ends with the exit statuses: those of all commands, with *others*
+    in their place or besides."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EXIT_STATUS, allow_abbrev=False,
+    def __init__(self, others: Optional[Dict[int, str]] = None, **options: Any) -> None:
+        meanings = sorted({**EXIT_STATUS, **(others or {})}.items())
+        epilog = "\n".join(["Exit status:", *(f"  {status:<3}  {meaning}" for status, meaning in meanings)])
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, epilog=epilog, allow_abbrev=False,
                          **options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -74,13 +76,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def make_parser() -> Parser:
-    parser = Parser(prog="pollring", description=DESCRIPTION)
+    parser = Parser({1: "something failed, or an outcome is other than it should be",
+                     3: "io_uring is refused here, and only epoll works"}, prog="pollring", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"pollring {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for module_name in COMMANDS:
         module = import_module(f"{__package__}.{module_name}")
         name, text = module_name.rstrip("_"), module.__doc__ or ""
-        its_parser = commands.add_parser(name, help=text.partition("\n")[0].rstrip("."), description=text)
+        its_parser = commands.add_parser(name, help=text.partition("\n")[0].rstrip("."), description=text,
+                                         others=getattr(module, "EXIT_STATUS", {}))
         its_parser.set_defaults(run=module.run, parser=its_parser)
         module.add_arguments(its_parser)
     return parser

@@ -27,6 +27,8 @@ _SETUPS = {
 _SYSCTL = {-1: "this kernel has no such sysctl", 0: "0: allowed", 1: "1: allowed to one group and to root",
            2: "2: refused to everybody"}
 
+EXIT_STATUS = {0: "io_uring works", 3: "io_uring is refused here, and only epoll works"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -23,6 +23,7 @@ from .. import _rules
 from .terminal import print_table, progress, width
 from .words import Mistake
 
+EXIT_STATUS = {1: "something failed, or a rule differs", 3: "no rule could be tried: io_uring is refused here"}
 Run = Dict[str, Any]  # what --json prints: the kernel, and an outcome for each rule on each set-up
 Outcome = Dict[str, str]
 

@@ -22,6 +22,7 @@ from .terminal import console, print_table, progress
 from .try_ import tell_absent
 from .words import Mistake
 
+EXIT_STATUS = {3: "io_uring is refused here, and its interfaces were left out"}
 SITUATIONS = {
     "armed when ready": "write, arm in",
     "written": "arm in, write",

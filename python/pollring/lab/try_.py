@@ -30,6 +30,9 @@ from .terminal import columns, print_table, print_timeline, progress
 from .timeline import Timeline
 from .words import Mistake, example_within
 
+EXIT_STATUS = {1: "something failed, or the outcome is other than the saved one",
+               3: "io_uring is refused here, and its interfaces were left out"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = columns((name, kind.about) for name, kind in KINDS.items())

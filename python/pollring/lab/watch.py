@@ -47,6 +47,7 @@ from .timeline import Lane, Mark, Timeline
 from .try_ import add_output_arguments, draw
 from .words import Mistake, events_text, example_within, parse_mask, parse_seconds, printable, seconds_text
 
+EXIT_STATUS = {0: "done, or ended by Ctrl-C while it watched", 130: "interrupted by Ctrl-C before"}
 #: Seconds after which the status is brought up to date, and a Ctrl-C that came just before a wait is seen.
 LOOK = 0.25
 _READABLE = pollring.POLLIN | pollring.POLLRDNORM | pollring.POLLRDHUP | pollring.POLLHUP | pollring.POLLERR
