@@ -222,7 +222,8 @@ def test_mistakes_are_answered(arguments, wrong, right, capsys):
     out, err = capsys.readouterr()
     first, second, third = err.splitlines()
     assert out == ""
-    assert wrong in first and first.startswith(" ".join(["pollring", *(word for word in arguments[:1] if word in COMMANDS)]))
+    command = " ".join(["pollring", *(word for word in arguments[:1] if word in COMMANDS)])
+    assert wrong in first and first.startswith(f"{command}: ")
     assert second.startswith("Right is, for example: ") and right in second and "--help" in third
 
 

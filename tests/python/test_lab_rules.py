@@ -66,8 +66,8 @@ def test_where_io_uring_is_refused_nothing_is_ok():
 
 @pytest.mark.parametrize("fds", [6, 12])
 def test_rules_that_a_limit_keeps_from_being_tried_are_skipped(fds):
-    done = subprocess.run([sys.executable, REFUSE, "--fds", str(fds), *argv("rules")], stdout=subprocess.PIPE, text=True,
-                          timeout=SECONDS)
+    done = subprocess.run([sys.executable, REFUSE, "--fds", str(fds), *argv("rules")],
+                          stdout=subprocess.PIPE, text=True, timeout=SECONDS)
     assert done.returncode in (0, 3) and ": Too many open files" in done.stdout, done.stdout
 
 
