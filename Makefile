@@ -233,9 +233,8 @@ demo-c: $(BUILD)/examples/watch_everything    ## Runs the example in C
 demo-lua: lua    ## Runs the example in Lua
 	$(LUA) examples/lua/watch_everything.lua
 
-bench: $(BENCH_PROGRAM) python lua    ## Runs the benchmarks; compares with luv, cqueues, LuaSocket, and uvloop (from PyPI)
+bench: $(BENCH_PROGRAM) python lua    ## Compares with all peers that can be had, in 15 minutes (BENCH=quick: 2): bench/results/
 	@LUA="$(LUA)" $(PYTHON) bench/run.py
-	@PYTHONPATH=$(BUILD)/python $(PYTHON) bench/asyncio_loops.py
 
 bench-check: $(BENCH_PROGRAM) python lua    ## Counts instructions an event; fails where one takes 3% more than it did
 	$(RUN_TESTS) instructions

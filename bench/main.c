@@ -82,7 +82,7 @@ void pin_to_core(int core) {
     CPU_ZERO(&chosen);
     if (!CPU_COUNT(&allowed))
         sched_getaffinity(0, sizeof allowed, &allowed);
-    for (int cpu = 0; cpu < CPU_SETSIZE && !CPU_COUNT(&chosen); cpu++)
+    for (size_t cpu = 0; cpu < CPU_SETSIZE && !CPU_COUNT(&chosen); cpu++)
         if (CPU_ISSET(cpu, &allowed) && !core--)
             CPU_SET(cpu, &chosen);
     if (CPU_COUNT(&chosen))

@@ -10,9 +10,9 @@ instructions an event takes.
 TEST_RESULTS   a file, to which each result is added as a line of JSON: program, test, outcome, reason, count
 TEST_PATIENCE  where the machine is slow, the number by which the time limits are multiplied
 
-It knows how each runner reports (cmocka, the soak, the kernel's rules and instructions in TAP, pytest in JUnit's XML, busted in a line)
-and nothing of what is tested. A runner is killed with all its processes at its time limit. One that crashed, hung,
-reported less than it planned or ran no test has failed, whatever it reported.
+It knows how each runner reports (cmocka, the soak, the kernel's rules and instructions in TAP, pytest in JUnit's XML,
+busted in a line) and nothing of what is tested. A runner is killed with all its processes at its time limit. One that
+crashed, hung, reported less than it planned or ran no test has failed, whatever it reported.
 """
 
 import json
