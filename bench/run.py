@@ -24,6 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import instructions
+import readme
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
@@ -412,6 +413,8 @@ def write(figures, python):
         say(why)
         text += why
     path.with_suffix(".txt").write_text(text)
+    if not QUICK:
+        readme.main()
     print(text)
     say(f"written: {path.relative_to(ROOT)}.txt, .json, .svg")
 

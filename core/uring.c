@@ -229,15 +229,15 @@ static int uring_submit(struct pollring *ring) {
     return result < 0 ? result : 0;
 }
 
-static int uring_enter(struct pollring *ring, unsigned wait_for, const struct timespec *timeout) {
+static int enter_and_wait(struct pollring *ring, unsigned wait_for, const struct timespec *timeout) {
     struct __kernel_timespec limit;
     struct io_uring_getevents_arg argument = {0};
     unsigned flags = IORING_ENTER_GETEVENTS, submitting = ring->unsubmitted;
-    if (wait_for && timeout) {
+    if (timeout) {
         limit = (struct __kernel_timespec){.tv_sec = timeout->tv_sec, .tv_nsec = timeout->tv_nsec};
         argument.ts = (uint64_t)(uintptr_t)&limit;
     }
-    if (wait_for && ring->sleep_signals) {
+    if (ring->sleep_signals) {
         argument.sigmask = (uint64_t)(uintptr_t)ring->sleep_signals;
         argument.sigmask_sz = _NSIG / 8;
     }
@@ -248,7 +248,14 @@ static int uring_enter(struct pollring *ring, unsigned wait_for, const struct ti
     if (result < 0)
         return result;
     /* It submitted all, slept, and nothing came: a signal, or the timeout, which the caller tells from its clock. */
-    return wait_for && submitting && (unsigned)result == submitting && cq_is_empty(ring) ? -EINTR : 0;
+    return submitting && (unsigned)result == submitting && cq_is_empty(ring) ? -EINTR : 0;
+}
+
+static int uring_enter(struct pollring *ring, unsigned wait_for, const struct timespec *timeout) {
+    if (wait_for)
+        return enter_and_wait(ring, wait_for, timeout);
+    int result = call_enter(ring, 0, IORING_ENTER_GETEVENTS, NULL, 0);
+    return result < 0 ? result : 0;
 }
 
 /* ---- requests ---- */
