@@ -137,7 +137,7 @@ def test_it_leaves_the_flags_of_its_input_alone():
 def test_a_tcp_connection_and_its_end():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with watching(f"tcp:127.0.0.1:{port}", "-e", "pollring watch - -e 'in|rdhup'") as (process, following):
+        with watching(f"tcp:127.0.0.1:{port}", "-e", "in|rdhup") as (process, following):
             peer, _ = server.accept()
             assert following()["about"] == f"connected to 127.0.0.1:{port}"
             peer.send(b"hello")
