@@ -23,6 +23,7 @@ from collections import defaultdict
 from datetime import datetime, timezone
 from pathlib import Path
 
+import asyncio_loops
 import instructions
 import readme
 
@@ -211,8 +212,8 @@ def count_calls(figures, python):
         for name in names:
             for count, ready in (1, 1), (1000, 100):
                 rounds, turns = 20, 16 if language == "lua" else 1
-                figures.run(["strace", "-f", "-c", "-o", report, "-e", waits, *commands[language], count, ready, rounds, name],
-                            60, lambda text: ())
+                command = [*commands[language], count, ready, rounds, name]
+                figures.run(["strace", "-f", "-c", "-o", report, "-e", waits, *command], 60, lambda text: ())
                 calls = sum(int(line.split()[3]) for line in report.read_text().splitlines()[2:-2]) if report.exists() else 0
                 each = calls / (rounds * turns * ready)
                 figures.runs["calls", count, ready, f"{language}-{name}"].append((each, each))
@@ -260,7 +261,8 @@ def measure():
     commands = [*plan(python)] * REPEATS + [([python, "bench/asyncio_loops.py", "-n", 1 if QUICK else 7], parse_loops)]
     for number, (command, parse) in enumerate(commands, 1):
         seconds = time.monotonic() - started
-        say(f"[{number}/{len(commands)}, {seconds:.0f} s] {' '.join(str(word).replace(str(ROOT) + '/', '') for word in command)}")
+        title = " ".join(str(word).replace(f"{ROOT}/", "") for word in command)
+        say(f"[{number}/{len(commands)}, {seconds:.0f} s] {title}")
         if seconds > SECONDS:
             figures.left_out.add("the rest", f"{SECONDS} seconds were over")
             break
@@ -303,20 +305,17 @@ def judge(found, limit):
     return found
 
 
-def add_targets_of_loops(figures):
+def targets_of_loops():
     """Those that asyncio_loops.py states."""
-    if not (ROOT / "bench/asyncio_loops.py").exists():
-        return []
-    from asyncio_loops import WORKLOADS
-
-    return [(f"asyncio: {name}", (0, 0), "pollring", theirs, limit) for name, (_, *limits) in WORKLOADS.items()
+    return [(f"asyncio: {name}", (0, 0), "pollring", theirs, limit)
+            for name, (_, *limits) in asyncio_loops.WORKLOADS.items()
             for theirs, limit in zip(("uvloop", "asyncio"), limits) if limit]
 
 
 def all_ratios(figures):
     ratios = []
     targets = {(workload, size, ours, theirs): rest for workload, size, ours, theirs, *rest
-               in [*TARGETS, *add_targets_of_loops(figures)]}
+               in [*TARGETS, *targets_of_loops()]}
     for workload, count, ready in dict.fromkeys(key[:3] for key in figures.runs):
         names = [key[3] for key in figures.runs if key[:3] == (workload, count, ready)]
         ours = ours_of(workload, names)
@@ -376,12 +375,12 @@ def as_text(machine, figures, ratios, left_out, import_text):
              "ours: its minimum as a share of this one's, and half of what that differs by between runs", "",
              f"{'workload':28}{'K of N':>13}  {'':15}{'minimum':>12}{'median':>12}  ours"]
     shares = {(found["workload"], found["N"], found["K"], found["theirs"]): found for found in ratios
-              if found["workload"] == "accept" or found["ours"] == ours_of(found["workload"], ["scheduler"] * (found["ours"] == "scheduler"))}
+              if found["ours"] not in ("pinned", "iterator")}
     for entry in figures:
         digits = 2 if entry["unit"] == "calls" else 1
         share = shares.get((entry["workload"], entry["N"], entry["K"], entry["name"]))
-        lines.append(f"{entry['workload']:28}{size_text(entry):>13}  {entry['name']:15}{entry['minimum']:12.1f}"
-                     f"{entry['median']:12.1f}  {share_text(share) if share else ''}"
+        lines.append(f"{entry['workload']:28}{size_text(entry):>13}  {entry['name']:15}{entry['minimum']:12.{digits}f}"
+                     f"{entry['median']:12.{digits}f}  {share_text(share) if share else ''}"
                      f"{'' if entry['unit'] == 'ns' else entry['unit']}".rstrip())
     lines += ["", "targets", ""]
     for found in ratios:
