@@ -373,19 +373,19 @@ def as_text(machine, figures, ratios, left_out, import_text):
              "; ".join(f"{name} {version}" for name, version in machine["peers"].items()), "",
              f"nanoseconds an operation where no unit stands; the minimum and the median of {REPEATS} runs' own", "",
              "ours: its minimum as a share of this one's, and half of what that differs by between runs", "",
-             f"{'workload':28}{'K of N':>13}  {'':15}{'minimum':>12}{'median':>12}  ours"]
+             f"{'workload':38}{'K of N':>13}  {'':15}{'minimum':>12}{'median':>12}  ours"]
     shares = {(found["workload"], found["N"], found["K"], found["theirs"]): found for found in ratios
               if found["ours"] not in ("pinned", "iterator")}
     for entry in figures:
         digits = 2 if entry["unit"] == "calls" else 1
         share = shares.get((entry["workload"], entry["N"], entry["K"], entry["name"]))
-        lines.append(f"{entry['workload']:28}{size_text(entry):>13}  {entry['name']:15}{entry['minimum']:12.{digits}f}"
+        lines.append(f"{entry['workload']:38}{size_text(entry):>13}  {entry['name']:15}{entry['minimum']:12.{digits}f}"
                      f"{entry['median']:12.{digits}f}  {share_text(share) if share else ''}"
                      f"{'' if entry['unit'] == 'ns' else entry['unit']}".rstrip())
     lines += ["", "targets", ""]
     for found in ratios:
         if "target" in found:
-            lines.append(f"{found['workload']:28}{size_text(found):>13}  {found['ours'] + ' / ' + found['theirs']:32}"
+            lines.append(f"{found['workload']:38}{size_text(found):>13}  {found['ours'] + ' / ' + found['theirs']:34}"
                          f"{share_text(found)} {verdict(found)}")
     lines += ["", import_text, *(f"left out: {what}: {why}" for what, why in left_out.items()), ""]
     return "\n".join(lines)
