@@ -731,15 +731,15 @@ TEST(collect_hands_out_nothing_and_take_all) {
 TEST(many_are_taken_up_to_max_and_fewer_end_the_batch) {
     struct pollring *ring = open_ring();
     struct pollring_event events[8];
-    struct pollring_poll *polls[10];
+    int seen[10] = {0};
     for (int i = 0; i < 10; i++)
-        polls[i] = add(ring, make_ready_eventfd(), POLLIN);
+        add_with(ring, make_ready_eventfd(), POLLIN, 0, &seen[i]);
     assert_int_equal(pollring_collect(ring, &guard_time), 0);
     static const int expected[] = {8, 2, 0};
-    for (int round = 0, first = 0; round < 3; first += expected[round++]) {
+    for (int round = 0; round < 3; round++) {
         assert_int_equal(pollring_take_many(ring, NULL, events, 8), expected[round]);
         for (int i = 0; i < expected[round]; i++) {
-            assert_ptr_equal(events[i].poll, polls[first + i]);
+            assert_int_equal((*(int *)events[i].owner)++, 0); /* arming makes no order */
             read_some(pollring_poll_fd(events[i].poll));
         }
     }
