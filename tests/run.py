@@ -275,6 +275,7 @@ ONLY_IF_NAMED = {"kernels"}
 
 def main(names):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the running runner is killed too
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs this in the background
     total, complaints = Counter(), []
     for name in names or [name for name in RUNNERS if name not in ONLY_IF_NAMED]:
         print(f"\n==== {name} ====", flush=True)
