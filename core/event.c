@@ -341,7 +341,7 @@ static int flush(struct pollring *ring) {
    its file until an enter has run the work that the cancel left. */
 int events_reach_kernel(struct pollring *ring) {
     int error = 0;
-    while (!error && (ring->unsubmitted || atomic_load_explicit(ring->cq.flags, memory_order_acquire) & ring->cq.task))
+    while (!error && (ring->unsubmitted || task_flag_is_set(ring)))
         error = ring->backend->enter(ring, 0, NULL);
     return error;
 }
@@ -528,11 +528,14 @@ static void prefetch_polls(const struct pollring *ring, unsigned from, unsigned 
  */
 static void complete_batch(struct pollring *ring) {
     static const struct timespec zero;
-    unsigned there, fetched = 0;
-    while (kernel_has_work(ring) && (there = cq_count(ring), 2 * there + 20 < ring->cq.entries)) {
+    unsigned fetched = 0, there = cq_count(ring);
+    while (kernel_has_work(ring) && 2 * there + 20 < ring->cq.entries) {
         prefetch_polls(ring, fetched, there);
         fetched = there;
         if (ring->backend->enter(ring, there + 1, &zero))
+            break;
+        there = cq_count(ring);
+        if (there == fetched) /* the flag had nothing behind it: look_without_flag() */
             break;
     }
 }

@@ -110,7 +110,7 @@ struct completion_queue {
     unsigned entries;
     const _Atomic unsigned *flags;
     unsigned work; /* bits of flags: an enter would collect something */
-    unsigned task; /* of those, the ones that a look without sleeping always clears in the end */
+    unsigned task; /* of those, the ones that looks without sleeping clear in the end */
     bool blind;    /* the flags don't tell all, an enter is needed to look */
 };
 
@@ -267,6 +267,9 @@ static inline bool cq_is_empty(const struct pollring *ring) {
 }
 static inline bool kernel_has_work(const struct pollring *ring) {
     return atomic_load_explicit(ring->cq.flags, memory_order_acquire) & ring->cq.work;
+}
+static inline bool task_flag_is_set(const struct pollring *ring) {
+    return atomic_load_explicit(ring->cq.flags, memory_order_acquire) & ring->cq.task;
 }
 /* Whether there is something to do, as far as memory shows. */
 static inline bool has_work(const struct pollring *ring) {

@@ -251,10 +251,24 @@ static int enter_and_wait(struct pollring *ring, unsigned wait_for, const struct
     return submitting && (unsigned)result == submitting && cq_is_empty(ring) ? -EINTR : 0;
 }
 
+/*
+ * Kernel rule: who adds work adds it first and sets SQ_TASKRUN then. Where another thread is held up between the two, an
+ * enter runs the work, and the flag that is set afterwards stays, with nothing pending, until the next work; a resize
+ * leaves one too. Whoever looks for as long as the flag is set would look for ever. So it is cleared here, and the
+ * look comes after that: what was added before is found, what is added later sets the flag again.
+ */
+static int look_without_flag(struct pollring *ring) {
+    atomic_fetch_and((_Atomic unsigned *)uring_of(ring)->ring.sq.kflags, ~ring->cq.task);
+    return call_enter(ring, 0, IORING_ENTER_GETEVENTS, NULL, 0);
+}
+
 static int uring_enter(struct pollring *ring, unsigned wait_for, const struct timespec *timeout) {
     if (wait_for)
         return enter_and_wait(ring, wait_for, timeout);
+    unsigned tail = atomic_load_explicit(ring->cq.tail, memory_order_relaxed);
     int result = call_enter(ring, 0, IORING_ENTER_GETEVENTS, NULL, 0);
+    if (result >= 0 && unlikely(task_flag_is_set(ring)) && tail == atomic_load(ring->cq.tail))
+        result = look_without_flag(ring);
     return result < 0 ? result : 0;
 }
 

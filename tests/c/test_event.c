@@ -1,6 +1,7 @@
 /*
  * Events: what comes of a poll and when, how polls end, what a full completion queue changes, and how waiting behaves.
  */
+#include "queues.h"
 #include "variants.h"
 
 #include <sys/time.h>
@@ -806,6 +807,33 @@ TEST(timeouts_are_kept) {
     }
 }
 
+/* As the kernel leaves it where the thread that adds work is held up before it sets the flag. */
+TEST(a_flag_of_work_with_nothing_pending_holds_nothing_up) {
+    static const int timeouts_ms[] = {0, 10};
+    struct io_uring queues;
+    struct pollring_event event;
+    struct ends ends = make_socketpair();
+    if (is_epoll())
+        skip_because("an epoll has no such flag");
+    struct pollring *ring = open_ring();
+    struct pollring_poll *poll = add(ring, ends.near, POLLIN);
+    assert_int_equal(pollring_submit(ring), 0);
+    assert_int_equal(map_queues(ring, &queues), 0);
+    for (size_t i = 0; i < COUNT_OF(timeouts_ms); i++) {
+        struct timespec timeout = in_ms(timeouts_ms[i]);
+        *queues.sq.kflags |= IORING_SQ_TASKRUN;
+        assert_int_equal(pollring_wait(ring, &event, 1, &timeout), 0);
+        assert_false(pollring_pending(ring));
+    }
+    *queues.sq.kflags |= IORING_SQ_TASKRUN;
+    assert_int_equal(pollring_submit(ring), 0);
+    write_some(ends.far);
+    *queues.sq.kflags |= IORING_SQ_TASKRUN;
+    assert_event(ring, poll, POLLIN);
+    assert_silence(ring);
+    unmap_queues(&queues);
+}
+
 TEST(a_timeout_that_is_none_is_refused) {
     static const struct timespec bad[] = {{-1, 0}, {0, -1}, {0, 1000000000}, {LONG_MIN, 0}, {1, LONG_MAX}};
     struct pollring *ring = open_ring();
@@ -1057,6 +1085,7 @@ int main(void) {
         RUN(between_two_takes_polls_can_be_added_and_collected),
         RUN(a_timeout_of_zero_never_sleeps),
         RUN(timeouts_are_kept),
+        RUN(a_flag_of_work_with_nothing_pending_holds_nothing_up),
         RUN(a_timeout_that_is_none_is_refused),
         RUN(a_wait_without_room_is_refused),
         RUN(a_sleeping_wait_is_ended_by_an_event),

@@ -6,9 +6,8 @@
  * refusal is the seal's. That the API lacks nothing on a sealed ring is what the sealed variants of all other tests
  * show.
  */
+#include "queues.h"
 #include "variants.h"
-
-#include <liburing.h>
 
 #define REGISTER_RESIZE_RINGS 33 /* newer than liburing 2.3 */
 #define NOT_ASKED INT_MIN        /* a result: something before it went wrong */
@@ -42,35 +41,6 @@ static void check_answer(const char *asked, int result) {
     if ((result == -EACCES) == is_sealed() && result != NOT_ASKED)
         return;
     fail_msg("%s: %s", asked, result == NOT_ASKED ? "not asked" : result < 0 ? strerror(-result) : "done");
-}
-
-/* ---- the ring's fd ---- */
-
-static int fd_of_the_ring(void) {
-    char path[32], target[64];
-    for (int fd = 255; fd > 2; fd--) {
-        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-        ssize_t length = readlink(path, target, sizeof target - 1);
-        target[length > 0 ? length : 0] = '\0';
-        if (!strcmp(target, "anon_inode:[io_uring]"))
-            return fd;
-    }
-    return -1;
-}
-
-/* Maps the queues of the only ring. Where things are in them depends on their sizes alone, so another ring tells. */
-static int map_queues(const struct pollring *ring) {
-    struct pollring_stats stats = stats_of(ring);
-    struct io_uring_params params = {.flags = IORING_SETUP_CQSIZE, .cq_entries = stats.cq_entries};
-    struct io_uring twin;
-    int fd = fd_of_the_ring(), error = io_uring_queue_init_params(stats.entries, &twin, &params);
-    if (error)
-        return error;
-    error = io_uring_queue_mmap(fd, &params, &intruder);
-    io_uring_queue_exit(&twin);
-    if (!error)
-        intruder.sq.sqe_head = intruder.sq.sqe_tail = *intruder.sq.ktail;
-    return error;
 }
 
 static int request(void (*prepare)(struct io_uring_sqe *), unsigned flags) {
@@ -166,7 +136,7 @@ static int open_and_enable(bool by_pollring) {
         error = pollring_submit(ring);
     else if (!error)
         error = io_uring_register((unsigned)fd_of_the_ring(), IORING_REGISTER_ENABLE_RINGS, NULL, 0);
-    return error ? error : map_queues(ring);
+    return error ? error : map_queues(ring, &intruder);
 }
 
 static void ask_in_child(int *results, size_t count, bool by_pollring) {
