@@ -37,7 +37,11 @@ programs = $(patsubst $(1)/%.c,$(BUILD)/$(2)/%,$(wildcard $(1)/*.c))
 
 TESTS    := $(call programs,tests/c,tests)
 RULES    := $(BUILD)/lab/pollring-rules
-EXAMPLES := $(call programs,examples/c,examples)
+# Examples for a library are built where it is installed.
+LIBRARIES := zmq_fd=libzmq multi_socket=libcurl async_query=libpq
+INSTALLED := $(foreach pair,$(LIBRARIES),$(shell pkg-config --exists $(lastword $(subst =, ,$(pair))) && echo $(pair)))
+MISSING  := $(foreach pair,$(filter-out $(INSTALLED),$(LIBRARIES)),examples/c/$(firstword $(subst =, ,$(pair))).c)
+EXAMPLES := $(filter-out $(MISSING:examples/c/%.c=$(BUILD)/examples/%),$(call programs,examples/c,examples))
 BENCH_PROGRAM := $(BUILD)/bench/bench
 SOAK     := $(BUILD)/soak/soak
 LUA_MODULES := $(wildcard lua/pollring/*.lua)
@@ -149,6 +153,13 @@ $(RULES): $(BUILD)/lab/main.o $(LAB_OBJECTS)
 rules: $(RULES)    ## Tries the kernel's rules; TEST_FILTER= chooses, such as '*overflow*'
 	@$(RULES)
 
+# Includes for EXAMPLE=LIBRARY, and what to link.
+define with_library
+$(BUILD)/examples/c/$(1).o $(BUILD)/warnings/$(CC)/examples/c/$(1).o: CPPFLAGS += $(shell pkg-config --cflags $(2))
+$(BUILD)/examples/$(1): URING_LIBS += $(shell pkg-config --libs $(2))
+endef
+$(foreach pair,$(INSTALLED),$(eval $(call with_library,$(firstword $(subst =, ,$(pair))),$(lastword $(subst =, ,$(pair))))))
+
 $(EXAMPLES): $(BUILD)/examples/%: $(BUILD)/examples/c/%.o $(BUILD)/libpollring.a
 $(BENCH_PROGRAM): $(call objects,bench) $(BUILD)/libpollring.a
 $(BENCH_PROGRAM): URING_LIBS += $(call peer,ev.h,-lev) $(call peer,uv.h,-luv)
@@ -251,7 +262,7 @@ $(BUILD)/warnings/$(CC)/%.o: %.c | liburing
 	@mkdir -p $(@D)
 	$(COMPILE_ANY) $(WARNINGS) -Werror -c -o $@ $<
 
-warnings: $(patsubst %.c,$(BUILD)/warnings/$(CC)/%.o,$(filter %.c,$(C_FILES)))    ## Compiles all C, warnings are errors
+warnings: $(patsubst %.c,$(BUILD)/warnings/$(CC)/%.o,$(filter-out $(MISSING),$(filter %.c,$(C_FILES))))    ## Compiles all C, warnings are errors
 
 # The library and what binds it. (Without -O the analyzer follows the source; with it, it takes a realloc() for a leak.)
 ANALYZED := $(wildcard core/*.c bindings/*/*.c)

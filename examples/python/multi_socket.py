@@ -8,6 +8,7 @@ until there is no more, so it needs level-triggered events: poll.recheck() asks 
 """
 
 import sys
+import time
 from io import BytesIO
 from typing import Dict, Optional
 
@@ -22,7 +23,7 @@ class Downloads:
     def __init__(self, ring: pollring.Ring) -> None:
         self.ring = ring
         self.polls: Dict[int, pollring.Poll] = {}
-        self.timeout: Optional[float] = None
+        self.deadline: Optional[float] = 0.0  # at once: it has all to begin yet
         self.multi = pycurl.CurlMulti()
         self.multi.setopt(pycurl.M_SOCKETFUNCTION, self.on_socket)
         self.multi.setopt(pycurl.M_TIMERFUNCTION, self.on_timer)
@@ -36,13 +37,14 @@ class Downloads:
             self.polls[fd] = self.ring.poll_add(fd, WANTED[what], until_hangup=False)
 
     def on_timer(self, milliseconds: int) -> None:
-        self.timeout = milliseconds / 1000 if milliseconds >= 0 else None
+        self.deadline = time.monotonic() + milliseconds / 1000 if milliseconds >= 0 else None
 
     def run(self) -> None:
         running = 1
         while running:
-            batch = self.ring.wait(self.timeout)
-            if not batch:
+            batch = self.ring.wait(None if self.deadline is None else max(0.0, self.deadline - time.monotonic()))
+            if self.deadline is not None and time.monotonic() >= self.deadline:
+                self.deadline = None  # it is for once
                 running = self.multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)[1]
             for poll, events in batch:
                 if not poll.active:  # removed, perhaps earlier in this batch
