@@ -7,15 +7,15 @@
 local socket = require "socket"
 local scheduler = assert(require("pollring.scheduler").new())
 
-local function echo(client)
-  local line, why, rest = client:receive "L"
-  while line and client:send(line) do
-    line, why, rest = client:receive "L"
+local function echo(socket_of_client)
+  local client <close> = socket_of_client -- closed however the task ends
+  local line, why, rest = client:receive()
+  while line and client:send(line .. "\n") do
+    line, why, rest = client:receive()
   end
   if why == "closed" and rest then
     client:send(rest) -- the last line had no end
   end
-  client:close()
 end
 
 local server = scheduler:wrap(socket.bind("127.0.0.1", tonumber(arg[1] or 0)))
