@@ -7,6 +7,7 @@ libcurl tells which sockets to watch for what, and when it wants to be called at
 until there is no more, so it needs level-triggered events: poll.recheck() asks for one if the socket is still ready.
 """
 
+import signal
 import sys
 import time
 from io import BytesIO
@@ -77,7 +78,5 @@ def main(*urls: str) -> int:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit("usage: multi_socket.py URL...")
-    try:
-        sys.exit(main(*sys.argv[1:]))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # pycurl takes what a callback raises, a KeyboardInterrupt too, and goes on
+    sys.exit(main(*sys.argv[1:]))
