@@ -120,7 +120,7 @@ $(GENERATED): $(BUILD)/lua/%.o: $(BUILD)/lua/%.c
 
 # ---- tests, examples, benchmarks ----
 
-.PHONY: test test-c test-python test-asyncio test-lua soak test-ecosystem test-kernels docs-kernels test-programs c-programs host-programs demo demo-c demo-lua bench bench-check
+.PHONY: test test-c test-python test-asyncio test-lua test-examples soak test-ecosystem test-kernels docs-kernels test-programs c-programs host-programs demo demo-c demo-lua bench bench-check
 .SECONDARY:    # keeps the object files of programs
 
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/c/%.o $(BUILD)/libpollring.a
@@ -193,6 +193,8 @@ test-asyncio: python    ## CPython's own tests of asyncio on our event loop, as 
 	$(RUN_TESTS) asyncio
 test-lua: lua host-programs $(BUILD)/tests/lua/process.so    ## Lua tests (busted)
 	$(RUN_TESTS) lua
+test-examples: python lua $(EXAMPLES)    ## Runs the examples, in all languages
+	$(RUN_TESTS) examples
 soak: all $(SOAK)    ## Load for ten minutes; SECONDS=60: for as long; BACKEND=io_uring or epoll: on this one only
 	@LUA="$(LUA)" $(PYTHON) tests/soak/run.py $(or $(SECONDS),600) $(BACKEND)
 test-ecosystem:    ## aiohttp, uvicorn, redis, asyncpg and others on our event loop, from PyPI (needs redis-server, postgresql)

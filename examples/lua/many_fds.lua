@@ -45,4 +45,5 @@ for turn = 1, 10 do
     batches = batches + 1
   end
 end
-print(("%d events of %d sockets in %d batches, with %d system calls"):format(events, count, batches, ring:stats().enters))
+local calls = ring:stats().enters
+print(("%d events of %d sockets in %d batches, with %d system calls"):format(events, count, batches, calls))

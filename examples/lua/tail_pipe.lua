@@ -2,7 +2,7 @@
 --
 --   ping -c 5 localhost | lua5.4 tail_pipe.lua
 --
--- lines() looks blocking and only waits in its task: others could go on meanwhile. It ends when the last writer has gone.
+-- lines() looks blocking and only waits in its task: others would go on. It ends when the last writer has gone.
 local scheduler = assert(require("pollring.scheduler").new())
 local gettime = require("socket").gettime
 

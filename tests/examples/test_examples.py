@@ -37,11 +37,11 @@ def argv(language, name):
     module, python_package, c_package = NEEDS.get(name, ("sys", "", ""))
     if language == "python":
         if not importlib.util.find_spec(module):
-            pytest.skip(f"skipped: {python_package} is not installed")
+            pytest.skip(f"{python_package} is not installed")
         return [sys.executable, ROOT / f"examples/python/{name}.py"]
     program = BUILD / "examples" / name
     if c_package and not program.exists():
-        pytest.skip(f"skipped: {c_package} was not installed when {program.relative_to(ROOT)} was to be built")
+        pytest.skip(f"{c_package} was not installed when {program.relative_to(ROOT)} was to be built")
     return [program]
 
 
@@ -145,7 +145,7 @@ def postgresql():
     """How to connect to a server of its own, which listens on a unix socket only."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs:
-        pytest.skip("skipped: postgresql is not installed")
+        pytest.skip("postgresql is not installed")
     user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}  # root is refused
     with tempfile.TemporaryDirectory() as folder:
         if user:
@@ -236,7 +236,7 @@ def check_prefork_accept(run, request):
 
 
 def check_zmq_fd(run, _):
-    zmq = pytest.importorskip("zmq", reason="skipped: python3-zmq is not installed")
+    zmq = pytest.importorskip("zmq", reason="python3-zmq is not installed")
     program = run()
     endpoint = program.wait_for(r"listening on (\S+)\n")[1]
     with zmq.Context() as context:
