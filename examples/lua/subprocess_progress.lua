@@ -21,7 +21,7 @@ scheduler:on_error(function(_, _, traceback)
   error(traceback, 0)
 end)
 scheduler:spawn(function()
-  local clock <close> = scheduler:spawn(function() -- cancelled when the command has ended
+  local clock = scheduler:spawn(function()
     while true do
       scheduler:sleep(0.1)
       show()
@@ -32,6 +32,7 @@ scheduler:spawn(function()
     lines, last = lines + 1, line
     show()
   end
+  clock:cancel()
   local _, how, code = output:close()
   status = how == "signal" and 128 + code or code
 end)

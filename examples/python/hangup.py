@@ -17,7 +17,8 @@ import pollring
 
 def main(path: str, writers: int = 0) -> None:
     gone = 0
-    fifo = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0)  # O_NONBLOCK: else open() waits for a writer
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # O_NONBLOCK: else it waits for a writer
+    fifo = open(fd, "rb", buffering=0)
     with fifo, pollring.Ring() as ring:
         for events in ring.poll_add(fifo, until_hangup=False):
             while chunk := fifo.read(65536):  # what was written before the hangup is still there

@@ -69,7 +69,8 @@ def main(*urls: str) -> int:
         downloads.run()
         _, done, failed = downloads.multi.info_read()
     for transfer in done:
-        print(transfer.getinfo(pycurl.RESPONSE_CODE), len(bodies[transfer].getvalue()), transfer.getinfo(pycurl.EFFECTIVE_URL))
+        code, url = transfer.getinfo(pycurl.RESPONSE_CODE), transfer.getinfo(pycurl.EFFECTIVE_URL)
+        print(code, len(bodies[transfer].getvalue()), url)
     for transfer, _, message in failed:
         print("failed:", message, file=sys.stderr)
     return 1 if failed else 0
@@ -78,5 +79,5 @@ def main(*urls: str) -> int:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit("usage: multi_socket.py URL...")
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # pycurl takes what a callback raises, a KeyboardInterrupt too, and goes on
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # else pycurl takes a callback's KeyboardInterrupt, and goes on
     sys.exit(main(*sys.argv[1:]))

@@ -31,7 +31,7 @@ def listen(address: Any, shared: bool) -> socket.socket:
 
 
 def work(listener: socket.socket, number: int, exclusive: bool) -> None:
-    with pollring.Ring() as ring:  # opened by the worker: a ring belongs to one thread, and an inherited one fails every call
+    with pollring.Ring() as ring:  # a worker's own: a ring belongs to one thread, and an inherited one fails every call
         for _ in ring.poll_add(listener, exclusive=exclusive):
             try:
                 while True:  # until BlockingIOError

@@ -3,9 +3,9 @@
 
     zmq_fd.py [ENDPOINT]            tcp://127.0.0.1:* without one; Ctrl-C ends it
 
-ZMQ_FD is edge-triggered, as a multishot poll is. That it is readable means that something has happened in the socket;
-ZMQ_EVENTS tells what. To ask for that, to send and to receive takes the edge away. So ask before the first wait too, and
-after each event go on until ZMQ_EVENTS has no more.
+ZMQ_FD is edge-triggered, as a multishot poll is. That it is readable means that something has happened in the
+socket; ZMQ_EVENTS tells what. To ask for that, to send and to receive takes the edge away. So ask before the first
+wait too, and after each event go on until ZMQ_EVENTS has no more.
 """
 
 import sys
