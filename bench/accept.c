@@ -1,7 +1,7 @@
 /*
  * Accepting in several processes, and in several threads, each with a ring (or an epoll) of its own: on one listening
  * socket, where every connection wakes all of them or (EPOLLEXCLUSIVE) one, and on a socket for each (SO_REUSEPORT).
- * Figures, of rounds in which all take turns: nanoseconds a connection, wake-ups that found none in 100 connections,
+ * Figures, of turns that all take in rounds: nanoseconds a connection, wake-ups that found none in 100 connections,
  * and the share in percent of the worker that got most.
  */
 #define _GNU_SOURCE
@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MOST_WORKERS = 64, BURST = 16, ROUNDS = 10, WAYS = 3, CONTESTANTS = 2 * 2 * WAYS };
+enum { MOST_WORKERS = 64, BURST = 16, TURN = 25 * BURST, WAYS = 3, CONTESTANTS = 2 * 2 * WAYS };
 
 /* Of one worker, in memory that processes share; no other's is on its cache line. */
 struct tally {
@@ -101,10 +101,9 @@ static unsigned accepted_by_all(const struct tally *tallies, unsigned workers) {
     return sum;
 }
 
-static void connect_all(const struct sockaddr_in *address, unsigned connections, const struct tally *tallies,
-                        unsigned workers) {
+static void connect_all(const struct sockaddr_in *address, const struct tally *tallies, unsigned workers) {
     int fds[BURST];
-    for (unsigned made = 0; made < connections; made += BURST) {
+    for (unsigned made = 0; made < TURN; made += BURST) {
         for (unsigned i = 0; i < BURST; i++) {
             check(fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
             check(connect(fds[i], (const struct sockaddr *)address, sizeof *address), "connect");
@@ -115,7 +114,7 @@ static void connect_all(const struct sockaddr_in *address, unsigned connections,
     }
 }
 
-static void run(struct contestant *self, unsigned count, unsigned connections) {
+static void run(struct contestant *self, unsigned count) {
     size_t size = sizeof(struct tally) * MOST_WORKERS;
     struct tally *tallies = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -127,8 +126,8 @@ static void run(struct contestant *self, unsigned count, unsigned connections) {
     }
     start(workers, count, self->threads);
     double begin = now();
-    connect_all(&address, connections, tallies, count);
-    add_sample(&self->poller, (now() - begin) / connections);
+    connect_all(&address, tallies, count);
+    add_sample(&self->poller, (now() - begin) / TURN);
     unsigned most = 0;
     for (unsigned i = 0; i < count; i++) {
         self->wasted += tallies[i].wasted;
@@ -149,9 +148,9 @@ int accept_main(int argument_count, char *arguments[]) {
     static char *names[] = {"pollring", "epoll"};
     static struct contestant contestants[CONTESTANTS];
     unsigned workers = (unsigned)atoi(arguments[0]);
-    unsigned each = (unsigned)atoi(arguments[1]) / ROUNDS / BURST * BURST, all = each * ROUNDS;
+    unsigned rounds = (unsigned)atoi(arguments[1]) / TURN, all = rounds * TURN;
     struct poller *pollers = pollers_chosen(2, names);
-    check(argument_count == 2 && workers && workers <= MOST_WORKERS && each ? 0 : -EINVAL, "accept");
+    check(argument_count == 2 && workers && workers <= MOST_WORKERS && rounds ? 0 : -EINVAL, "accept");
     for (unsigned i = 0; i < CONTESTANTS; i++) {
         const struct way *way = &ways[i / 2 % WAYS];
         struct contestant *self = &contestants[i];
@@ -162,11 +161,11 @@ int accept_main(int argument_count, char *arguments[]) {
         snprintf(self->name, sizeof self->name, "%s-%s%s", self->poller.name, way->name,
                  self->threads ? "-threads" : "");
         self->poller.name = self->name;
-        make_samples(&self->poller, ROUNDS);
+        make_samples(&self->poller, rounds);
     }
-    for (unsigned round = 0; round < ROUNDS; round++)
+    for (unsigned round = 0; round < rounds; round++)
         for (unsigned i = 0; i < CONTESTANTS; i++)
-            run(&contestants[i], workers, each);
+            run(&contestants[i], workers);
     for (unsigned i = 0; i < CONTESTANTS; i++) {
         struct contestant *self = &contestants[i];
         print_figure("accept", &self->poller, all, workers);
