@@ -123,7 +123,8 @@ class CHeader(Generated):
         names = {}
         for one in declared:
             if one.name != "pollring":  # the struct; in prose it is the library
-                names[one.name] = f":c:func:`{one.name}() <{one.name}>`" if one.kind == "function" else f":c:macro:`{one.name}`"
+                called = f"{one.name}() <{one.name}>"
+                names[one.name] = f":c:func:`{called}`" if one.kind == "function" else f":c:macro:`{one.name}`"
             if one.kind == "enum":
                 names.update((name, f":c:macro:`{name} <{one.name}.{name}>`") for name, *_ in one.members)
         for kind, *part in parts:

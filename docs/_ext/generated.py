@@ -21,8 +21,8 @@ def escaped(text):
 
 
 def marked_up(text, names):
-    """Prose of a comment as reStructuredText. *names*: from each name that has an entry of its own to what leads there; a
-    call is looked up without its parentheses."""
+    """Prose of a comment as reStructuredText. *names*: from each name that has an entry of its own to what leads there;
+    a call is looked up without its parentheses."""
     words = sorted(map(re.escape, names), key=len, reverse=True)
     known = re.compile(rf"(?<![\w.:])(?:{'|'.join(words)})(?![\w*])(?:\(\))?" if words else r"(?!)")
     out, at = [], 0

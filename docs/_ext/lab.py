@@ -13,7 +13,7 @@ from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 from pollring.lab import Scenario
-from pollring.lab.table import INTERFACES, _text, make_row, plan
+from pollring.lab.table import INTERFACES, cell_text, make_row, plan
 from pollring.lab.terminal import plain_table
 
 NARROW = ["poll(2)", "epoll edge", "POLL_ADD multishot"]  # what of the table fits into a manual page
@@ -60,10 +60,13 @@ class Lab(SphinxDirective):
 
     def table(self, kinds, html, text):
         rows = [make_row(*row) for row in plan(kinds)]
-        html += table_of(["kind", "situation", *INTERFACES],
-                         [[row.kind, row.situation, *(_text(row, name) for name in INTERFACES)] for row in rows])
-        text += literal(plain_table(["kind", "situation", *NARROW],
-                                    [[row.kind, row.situation, *(_text(row, name) for name in NARROW)] for row in rows]))
+
+        def columns(names):
+            return (["kind", "situation", *names],
+                    [[row.kind, row.situation, *(cell_text(row, name) for name in names)] for row in rows])
+
+        html += table_of(*columns(INTERFACES))
+        text += literal(plain_table(*columns(NARROW)))
         return rows[0].result.absent
 
     def trial(self, arguments, html, text):

@@ -32,7 +32,7 @@ class Annotations:
             if tag and tag[1] == "alias":
                 name, meaning = tag[2].split(" ", 1)
                 entry = Entry(name, name)
-                entry.text, entry.fields = " ".join(comment), [("", meaning, "")]
+                entry.text, entry.fields = " ".join(comment), [("", f"``{meaning}``")]
                 self.aliases.append(entry)
                 comment = []
             elif tag and tag[1] == "class":
@@ -53,28 +53,22 @@ class Annotations:
                 variables[variable[1]] = self.classes[-1]
             elif function:
                 owner = variables[function[1]]
-                optional = {name: mark for name, mark, *_ in params}
-                arguments = ", ".join(name + optional.get(name, "") for name in filter(None, function[4].split(", ")))
+                typed = {name: f"{name}{mark}: {kind}" for name, mark, kind, _ in params}
+                arguments = ", ".join(typed.get(name, name) for name in filter(None, function[4].split(", ")))
+                results = ", ".join(kind for kind, _ in returns if kind != "nil")
                 instance = function[1].lower() if function[2] == ":" else owner.name
                 entry = Entry(f"{owner.name}{function[2]}{function[3]}",
-                              f"{instance}{function[2]}{function[3]}({arguments})")
+                              f"{instance}{function[2]}{function[3]}({arguments}){results and f' → {results}'}")
                 entry.text = " ".join(comment)
-                entry.fields = [(name, kind + mark, told) for name, mark, kind, told in params]
-                entry.fields += [("returns", kind, told) for kind, told in returns if kind != "nil"]
+                entry.fields = [(name, told) for name, _, _, told in params if told]
+                entry.fields += [("returns", ", ".join(told for _, told in returns if told))] * any(
+                    told for _, told in returns)
                 owner.members.append(entry)
                 comment, params, returns = [], [], []
             elif line.startswith("--- "):
                 comment.append(line[4:].strip())
             elif not line.startswith("---"):
                 comment = []
-
-
-def typed(kind, names):
-    """A type, whose names lead to their entries."""
-    if not kind:
-        return ""
-    parts = re.split(r"(pollring(?:\.\w+)+)", kind)
-    return r"\ ".join(names.get(part) or f"``{part}``" for part in parts if part)
 
 
 class LuaAnnotations(Generated):
@@ -91,14 +85,12 @@ class LuaAnnotations(Generated):
         first, *others = (f"{entry.name} {what}{entry.signature}" for entry in entries)
         yield from [directive + first, *(" " * len(directive) + other for other in others), ""]
         body = [marked_up(unwrapped(entries[0].text), names), ""]
-        for name, kind, told in entries[0].fields:
-            text = " ".join(filter(None, [typed(kind, names), marked_up(told, names)]))
-            body.append(f":{escaped(name)}: {text}" if name else text)
+        body += [f":{escaped(name)}: {marked_up(told, names)}" if name else told for name, told in entries[0].fields]
         body.append("")
-        group = []
-        for member in entries[0].members:  # those without words of their own stand together
+        group = []  # functions before fields; those without words of their own stand together
+        for member in sorted(entries[0].members, key=lambda member: "(" not in member.signature):
             bare = not (member.text or member.fields)
-            if group and not (bare and type_of(member) == type_of(group[-1])):
+            if group and not bare:
                 body += self.entry(group, names)
                 group = []
             group.append(member)
@@ -110,10 +102,6 @@ class LuaAnnotations(Generated):
         yield from indented(body)
 
 
-def type_of(entry):
-    return entry.signature.partition(": ")[2]
-
-
 def show(env, signature, node):
     """"NAME class SIGNATURE": the first word is the entry's name, the rest is shown."""
     name, shown = signature.split(" ", 1)
@@ -121,16 +109,13 @@ def show(env, signature, node):
     if word in ("class", "alias", "module"):
         node += addnodes.desc_annotation("", word + " ")
         shown = rest
-    call = re.match(r"(.*?)(\(.*\))$", shown)
-    kind = re.match(r"(.*?)(: .*)$", shown)
-    if call:
-        path, name_shown = re.match(r"(.*[.:])?(\w+)$", call[1]).groups()
-        node += [addnodes.desc_addname("", path or ""), addnodes.desc_name("", name_shown)]
-        node += nodes.inline("", call[2], classes=["sig-paren"])
-    elif kind:
-        node += [addnodes.desc_name("", kind[1]), addnodes.desc_annotation("", kind[2])]
-    else:
-        node += addnodes.desc_name("", shown)
+    path, name_shown, rest = re.match(r"((?:\w+[.:](?=\w))*)(\w+)(.*)$", shown).groups()
+    node += [addnodes.desc_addname("", path), addnodes.desc_name("", name_shown)]
+    for part in re.split(r"(pollring(?:\.\w+)*\.[A-Z]\w+)", rest):  # types, of which ours are links
+        text = nodes.inline("", part, classes=["sig-paren"])
+        if part.startswith("pollring."):
+            text = addnodes.pending_xref("", text, refdomain="std", reftype="lua", reftarget=part, refexplicit=True)
+        node += text
     return name
 
 

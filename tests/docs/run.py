@@ -27,6 +27,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -103,8 +104,8 @@ def programs(page):
             if language in SHOWN:
                 continue
             if language not in RUNNERS and "not run" not in said:
-                raise Wrong(f"a block of {language!r} can't be run; make it one of {', '.join(RUNNERS)}, or say why not: "
-                            "<!-- not run: REASON -->")
+                raise Wrong(f"a block of {language!r} can't be run; make it one of {', '.join(RUNNERS)}, "
+                            "or say why not: <!-- not run: REASON -->")
             if "continues" in said:
                 if language not in last:
                     raise Wrong("no block to continue")
@@ -289,6 +290,30 @@ def make_docs():
     return None
 
 
+def check_names():
+    """That the reference has an entry for each public name of the headers, the package and the annotations."""
+    inventory = BUILD / "docs/objects.inv"
+    if not inventory.exists():
+        return "it was not built"
+    entries = zlib.decompress(inventory.read_bytes().split(b"\n", 4)[4]).decode()
+    entries = {(found[2], found[1] if found[2] == "py" else re.split("[.:]", found[1])[-1]) for found in
+               re.finditer(r"^(\S+) (c|py|std):(?!doc|label)", entries, re.MULTILINE)}
+    names = set()
+    for header in ("core/pollring.h", "bindings/lua/pollring_lua.h"):
+        code = re.sub(r"/\*.*?\*/|^#ifndef[^\n]*\n[^\n]*", "", (ROOT / header).read_text(), flags=re.DOTALL | re.MULTILINE)
+        names |= {("c", name) for name in re.findall(r"\b(?:pollring|luaopen|POLLRING)_\w+", code)}
+    for meta in sorted((ROOT / "lua/meta").rglob("*.lua")):
+        names |= {("std", name) for name in re.findall(
+            r"^(?:---@(?:class|alias|field) |function \w+)(?:\w*[.:])*(\w+)", meta.read_text(), re.MULTILINE)}
+    for module in ("pollring", "pollring.lab"):
+        told = subprocess.check_output([sys.executable, "-c", f"import {module}; print(*{module}.__all__)"], text=True,
+                                       env={**os.environ, "PYTHONPATH": f"{BUILD}/python"})
+        names |= {("py", f"{module}.{name}") for name in told.split()}
+    if names - entries:
+        raise Wrong("without an entry: " + ", ".join(sorted(name for _, name in names - entries)))
+    return None
+
+
 def check_manual():
     """That groff has nothing to say of the manual pages, and that none is empty."""
     if not shutil.which("groff"):
@@ -365,8 +390,9 @@ def main(names):
             tests += [("mistake: links", check_wrong_links)]
         with ThreadPoolExecutor(4) as pool:
             results = list(zip(tests, pool.map(lambda test: result_of(*test[1:]), tests)))
-    if not names:
-        results.append((("the manual pages can be formatted",), result_of(check_manual)))  # once they are built
+    if not names:  # what needs the pages
+        results += [(("the reference has every name",), result_of(check_names)),
+                    (("the manual pages can be formatted",), result_of(check_manual))]
     print(f"1..{len(results)}")
     for number, ((name, *_), (outcome, told)) in enumerate(results, 1):
         if outcome == "not ok":
