@@ -123,10 +123,9 @@ class CHeader(Generated):
         names = {}
         for one in declared:
             if one.name != "pollring":  # the struct; in prose it is the library
-                called = f"{one.name}() <{one.name}>"
-                names[one.name] = f":c:func:`{called}`" if one.kind == "function" else f":c:macro:`{one.name}`"
+                names[one.name] = "c:func" if one.kind == "function" else "c:macro", one.name
             if one.kind == "enum":
-                names.update((name, f":c:macro:`{name} <{one.name}.{name}>`") for name, *_ in one.members)
+                names.update((name, ("c:macro", f"{one.name}.{name}")) for name, *_ in one.members)
         for kind, *part in parts:
             if kind == "part":
                 title = part[0][0].upper() + part[0][1:]

@@ -21,8 +21,8 @@ def escaped(text):
 
 
 def marked_up(text, names):
-    """Prose of a comment as reStructuredText. *names*: from each name that has an entry of its own to what leads there;
-    a call is looked up without its parentheses."""
+    """Prose of a comment as reStructuredText. *names*: from each name that has an entry of its own to the role and the
+    target that lead there; a call is looked up without its parentheses."""
     words = sorted(map(re.escape, names), key=len, reverse=True)
     known = re.compile(rf"(?<![\w.:])(?:{'|'.join(words)})(?![\w*])(?:\(\))?" if words else r"(?!)")
     out, at = [], 0
@@ -34,8 +34,8 @@ def marked_up(text, names):
         out.append(escaped(text[at:found.start()]))
         name = found[0]
         if found.re is known:
-            bare = name[:-2] if name.endswith("()") else name
-            markup = names[bare]
+            role, target = names[name[:-2] if name.endswith("()") else name]
+            markup = f":{role}:`{name} <{target}>`"
         elif found.re is _PAGE:
             markup = f":doc:`/{found[1]}`"
         else:

@@ -74,7 +74,7 @@ class Annotations:
 class LuaAnnotations(Generated):
     def lines(self):
         found = Annotations(self.source())
-        names = {entry.name: f":lua:`{entry.name}`" for entry in [*found.classes, *found.aliases] if "." in entry.name}
+        names = {entry.name: ("lua", entry.name) for entry in [*found.classes, *found.aliases] if "." in entry.name}
         called = [entry for entry in found.classes if any("(" in member.signature for member in entry.members)]
         for entry in [*called, *(entry for entry in found.classes if entry not in called), *found.aliases]:
             what = "alias" if entry in found.aliases else "module" if entry.name == found.module else "class"

@@ -357,7 +357,7 @@ def check_mistake(program, wrong, tools):
     try:
         if wrong:
             raise Wrong(wrong)
-        run(program, tools, seconds=2)
+        run(program, tools, seconds=2 if told.startswith("not ended") else SECONDS)
     except Wrong as found:
         if told not in str(found):
             raise Wrong(f"found was {found}") from None
