@@ -252,6 +252,29 @@ bench: $(BENCH_PROGRAM) python lua    ## Compares with all peers that can be had
 bench-check: $(BENCH_PROGRAM) python lua    ## Counts instructions an event; fails where one takes 3% more than it did
 	$(RUN_TESTS) instructions
 
+# ---- documentation ----
+
+.PHONY: docs
+SPHINX = PYTHONPATH=$(BUILD)/python PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m sphinx -q -W --keep-going -d $(BUILD)/doctrees docs
+HAS_SPHINX = $(shell $(PYTHON) -c 'import sphinx, myst_parser, furo' 2>/dev/null && echo yes)
+
+docs: python    ## Builds the pages and the manual pages into build/docs and build/man (needs Sphinx, myst-parser, furo)
+	@$(if $(HAS_SPHINX),:,$(error the pages need Sphinx: apt-get install python3-sphinx python3-myst-parser furo))
+	$(SPHINX) -E -b html $(BUILD)/docs
+	$(SPHINX) -b man $(BUILD)/man
+
+# The manual pages are there in a source release, or once `make docs` has run: installing needs no Sphinx.
+.PHONY: install-man uninstall-man    # parts of install and uninstall
+install: install-man
+uninstall: uninstall-man
+MAN_PAGES = $(shell ls generated/pollring.[137] 2>/dev/null || ls $(BUILD)/man/pollring.[137] 2>/dev/null)
+MAN_ROOT = $(DESTDIR)$(PREFIX)/share/man
+install-man:
+	@$(if $(MAN_PAGES),:,echo "left out: the manual pages, which make docs builds")
+	$(foreach page,$(MAN_PAGES),install -D -m 644 $(page) $(MAN_ROOT)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) :
+uninstall-man:
+	rm -f $(foreach section,1 3 7,$(MAN_ROOT)/man$(section)/pollring.$(section))
+
 # ---- what tools say of the source ----
 
 .PHONY: lint warnings analyze
@@ -284,17 +307,6 @@ lint:    ## Checks with clang-format, pyflakes3 and shellcheck, as far as they a
 	$(call lint_with,shellcheck,bootstrap .ci/run); \
 	exit $$failed
 
-# ---- documentation: build/docs/index.html, build/man/pollring.[137] ----
-
-.PHONY: docs
-SPHINX = PYTHONPATH=$(BUILD)/python PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m sphinx -q -W --keep-going -d $(BUILD)/doctrees docs
-HAS_SPHINX = $(shell $(PYTHON) -c 'import sphinx, myst_parser, furo' 2>/dev/null && echo yes)
-
-docs: python    ## Builds the pages and the manual pages into build/docs and build/man (needs sphinx, myst-parser, furo)
-	@$(if $(HAS_SPHINX),:,$(error the pages need Sphinx: apt-get install python3-sphinx python3-myst-parser furo))
-	$(SPHINX) -E -b html $(BUILD)/docs
-	$(SPHINX) -b man $(BUILD)/man
-
 # ---- install ----
 
 .PHONY: install uninstall clean help
@@ -311,18 +323,6 @@ install: core lua    ## Installs the library and the Lua module under PREFIX (pi
 	install -m 755 $(BUILD)/lua/pollring.so $(ROOT)/lib/lua/5.4
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || /sbin/ldconfig    # else a new library isn't found until it runs
 
-# The manual pages are there in a source release, or once `make docs` has run: installing needs no Sphinx.
-.PHONY: install-man uninstall-man
-install: install-man
-uninstall: uninstall-man
-MAN_PAGES = $(or $(wildcard generated/pollring.[137]),$(wildcard $(BUILD)/man/pollring.[137]))
-MAN_ROOT = $(DESTDIR)$(PREFIX)/share/man
-install-man:
-	@$(if $(MAN_PAGES),:,echo "left out: the manual pages, which make docs builds")
-	$(foreach page,$(MAN_PAGES),install -D -m 644 $(page) $(MAN_ROOT)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) :
-uninstall-man:
-	rm -f $(foreach section,1 3 7,$(MAN_ROOT)/man$(section)/pollring.$(section))
-
 uninstall:    ## Takes away what install put there
 	cd $(ROOT) && rm -f include/pollring.h include/pollring_lua.h lib/libpollring.a lib/libpollring_lua.a \
 		lib/libpollring.so.0 lib/libpollring.so \
@@ -336,9 +336,11 @@ install-rock:
 	install -m 755 $(BUILD)/lua/pollring.so $(ROCK_LIBDIR)
 
 RELEASE = pollring-$(VERSION)
-dist: $(BUILD)/lua/pollring_wrap.c docs    ## Makes a source release of the last commit, dist/pollring-VERSION.tar.gz
+dist: $(BUILD)/lua/pollring_wrap.c    ## Makes a source release of the last commit, dist/pollring-VERSION.tar.gz
 	@mkdir -p dist
-	git archive --prefix=$(RELEASE)/generated/ $(foreach file,$< $(MAN_PAGES),--add-file=$(file)) --prefix=$(RELEASE)/ -o dist/$(RELEASE).tar.gz HEAD
+	$(if $(HAS_SPHINX),$(MAKE) docs,@echo "left out: the manual pages, without Sphinx")
+	git archive --prefix=$(RELEASE)/generated/ --add-file=$< $$(ls $(BUILD)/man/pollring.[137] | sed 's/^/--add-file=/') \
+		--prefix=$(RELEASE)/ -o dist/$(RELEASE).tar.gz HEAD
 
 clean:    ## Removes build/
 	rm -rf $(BUILD)
