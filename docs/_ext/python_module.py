@@ -34,6 +34,12 @@ class PythonModule(Generated):
             yield from entry(public, getattr(module, public))
 
 
+def without_private_names(app, what, name, obj, options, signature, returns):
+    """A default is written as users see it."""
+    return signature and signature.replace("_pollring.", ""), returns
+
+
 def setup(app):
+    app.connect("autodoc-process-signature", without_private_names)
     app.add_directive("python-module", PythonModule)
     return {"parallel_read_safe": True}
