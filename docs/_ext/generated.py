@@ -54,7 +54,7 @@ def unwrapped(text):
 
 
 def paragraphs(text):
-    """Paragraphs of a text."""
+    """What empty lines part, each without its common indentation."""
     return [textwrap.dedent(part) for part in re.split(r"\n\s*\n", text.strip("\n")) if part.strip()]
 
 
