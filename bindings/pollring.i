@@ -31,6 +31,9 @@
 %ignore pollring_wait;
 %ignore pollring_next;
 %ignore pollring_strevents;
+%ignore pollring_strend;
+%ignore pollring_strcause;
+%ignore pollring_strsetup;
 %ignore pollring_poll_add;
 %ignore pollring_poll_add_to;
 %ignore pollring_poll_free;

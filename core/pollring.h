@@ -153,6 +153,9 @@ struct pollring_stats {
 };
 void pollring_stats(const struct pollring *ring, struct pollring_stats *stats);
 
+/* The name of one POLLRING_SETUP_*: "defer_taskrun", "coop_taskrun", "plain"; "" for 0 and all else. */
+const char *pollring_strsetup(unsigned setup);
+
 /* ---- events ---- */
 
 struct pollring_event {
@@ -220,6 +223,9 @@ enum pollring_end_reason {
     POLLRING_END_CLOSED = 7,     /* its ring or inbox was closed */
 };
 
+/* A reason's name in small letters, such as "hangup"; "" for POLLRING_END_NONE and all else. */
+const char *pollring_strend(int reason);
+
 /*
  * Adds a poll of fd to the ring's own inbox, or to another. events: POLL* bits, and EPOLLEXCLUSIVE (of several rings on
  * one file not all are woken; EPOLLET and EPOLLONESHOT are refused). 0 events reports hangup and errors only. owner
@@ -282,6 +288,9 @@ enum pollring_cause {
     POLLRING_CAUSE_MEMORY = 6,   /* RLIMIT_AS, or there is none */
     POLLRING_CAUSE_UNKNOWN = 7,  /* something else, such as a security module */
 };
+
+/* A cause's name in small letters, such as "fd_limit"; "" for POLLRING_CAUSE_NONE and all else. */
+const char *pollring_strcause(int cause);
 
 struct pollring_probe {
     char kernel[72];     /* uname -r */

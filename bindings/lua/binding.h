@@ -81,12 +81,7 @@ struct ring_object *pollring_lua_ring_create(lua_State *L);              /* push
 void pollring_lua_ring_close(lua_State *L, int index);
 
 /* options.c */
-struct pollring_lua_choice {
-    const char *name;
-    unsigned value;
-};
-extern const struct pollring_lua_choice pollring_lua_setups[]; /* {NULL, 0} is the last */
-int pollring_lua_ring(lua_State *L);                           /* pollring.ring{...}; upvalue 1: the module */
+int pollring_lua_ring(lua_State *L); /* pollring.ring{...}; upvalue 1: the module */
 /* Reads the options of poll_add at index (nil: defaults) and pushes the value of data. */
 unsigned pollring_lua_poll_options(lua_State *L, int index, const char *function, int fd, uint32_t *events);
 

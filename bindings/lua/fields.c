@@ -14,23 +14,18 @@ static void set_string(lua_State *L, const char *name, const char *value) {
 /* A set: {defer_taskrun = true, ...}. */
 static void set_setups(lua_State *L, const char *name, unsigned setups) {
     lua_newtable(L);
-    for (const struct pollring_lua_choice *setup = pollring_lua_setups; setup->name; setup++)
-        if (setups & setup->value) {
+    for (unsigned setup = 1; setup; setup <<= 1)
+        if (setups & setup) {
             lua_pushboolean(L, true);
-            lua_setfield(L, -2, setup->name);
+            lua_setfield(L, -2, pollring_strsetup(setup));
         }
     lua_setfield(L, -2, name);
 }
 
-static void set_setup(lua_State *L, const char *name, unsigned value) {
-    for (const struct pollring_lua_choice *setup = pollring_lua_setups; setup->name; setup++)
-        if (value == setup->value)
-            set_string(L, name, setup->name);
-}
-
 int pollring_lua_push_stats(lua_State *L, const struct pollring_stats *stats) {
     lua_createtable(L, 0, 12);
-    set_setup(L, "setup", stats->setup); /* none with epoll */
+    if (stats->setup) /* none with epoll */
+        set_string(L, "setup", pollring_strsetup(stats->setup));
     set_integer(L, "entries", stats->entries);
     set_integer(L, "cq_entries", stats->cq_entries);
     set_integer(L, "active", stats->active);
@@ -45,12 +40,6 @@ int pollring_lua_push_stats(lua_State *L, const struct pollring_stats *stats) {
     return 1;
 }
 
-static const char *const causes[] = {
-    [POLLRING_CAUSE_NONE] = "",         [POLLRING_CAUSE_SYSCTL] = "sysctl",   [POLLRING_CAUSE_SECCOMP] = "seccomp",
-    [POLLRING_CAUSE_KERNEL] = "kernel", [POLLRING_CAUSE_MEMLOCK] = "memlock", [POLLRING_CAUSE_FD_LIMIT] = "fd_limit",
-    [POLLRING_CAUSE_MEMORY] = "memory", [POLLRING_CAUSE_UNKNOWN] = "unknown",
-};
-
 int pollring_lua_push_probe(lua_State *L, const struct pollring_probe *probe) {
     lua_createtable(L, 0, 9);
     set_string(L, "kernel", probe->kernel);
@@ -58,7 +47,7 @@ int pollring_lua_push_probe(lua_State *L, const struct pollring_probe *probe) {
     set_integer(L, "io_uring", probe->io_uring);
     set_setups(L, "setups", probe->setups);
     set_integer(L, "sysctl_disabled", probe->sysctl_disabled);
-    set_string(L, "cause", causes[probe->cause]);
+    set_string(L, "cause", pollring_strcause(probe->cause));
     lua_pushboolean(L, probe->resize);
     lua_setfield(L, -2, "resize");
     set_string(L, "refused_at", probe->refused_at);

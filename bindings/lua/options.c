@@ -49,7 +49,12 @@ static unsigned integer(lua_State *L, struct place place, const char *key, lua_I
     return (unsigned)value;
 }
 
-static unsigned one_of(lua_State *L, struct place place, const char *key, const struct pollring_lua_choice *choices) {
+struct choice {
+    const char *name;
+    unsigned value;
+};
+
+static unsigned one_of(lua_State *L, struct place place, const char *key, const struct choice *choices) {
     const char *word = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : luaL_typename(L, -1);
     for (int i = 0; choices[i].name; i++)
         if (lua_type(L, -1) == LUA_TSTRING && !strcmp(choices[i].name, word))
@@ -61,12 +66,12 @@ static unsigned one_of(lua_State *L, struct place place, const char *key, const 
 
 /* ---- pollring.ring{...} ---- */
 
-static const struct pollring_lua_choice backends[] = {
+static const struct choice backends[] = {
     {"auto", POLLRING_AUTO}, {"io_uring", POLLRING_IO_URING}, {"epoll", POLLRING_EPOLL}, {NULL, 0}};
-const struct pollring_lua_choice pollring_lua_setups[] = {{"defer_taskrun", POLLRING_SETUP_DEFER_TASKRUN},
-                                                          {"coop_taskrun", POLLRING_SETUP_COOP_TASKRUN},
-                                                          {"plain", POLLRING_SETUP_PLAIN},
-                                                          {NULL, 0}};
+static const struct choice setups[] = {{"defer_taskrun", POLLRING_SETUP_DEFER_TASKRUN},
+                                       {"coop_taskrun", POLLRING_SETUP_COOP_TASKRUN},
+                                       {"plain", POLLRING_SETUP_PLAIN},
+                                       {NULL, 0}};
 
 static void set_ring_option(lua_State *L, struct place place, const char *key, struct pollring_options *options) {
     if (!strcmp(key, "entries"))
@@ -78,7 +83,7 @@ static void set_ring_option(lua_State *L, struct place place, const char *key, s
     else if (!strcmp(key, "backend"))
         options->backend = one_of(L, place, key, backends);
     else if (!strcmp(key, "setup"))
-        options->flags |= one_of(L, place, key, pollring_lua_setups);
+        options->flags |= one_of(L, place, key, setups);
     else if (!strcmp(key, "sealed"))
         options->flags |= boolean(L, place, key) ? POLLRING_SEALED : 0;
     else if (!strcmp(key, "pinned"))

@@ -184,13 +184,7 @@ static int poll_finalise(lua_State *L) {
 }
 
 int pollring_lua_push_end_reason(lua_State *L, int reason) {
-    static const char *const names[] = {
-        [POLLRING_END_NONE] = NULL,           [POLLRING_END_REMOVED] = "removed",
-        [POLLRING_END_HANGUP] = "hangup",     [POLLRING_END_ERROR] = "error",
-        [POLLRING_END_ONESHOT] = "oneshot",   [POLLRING_END_UNPOLLABLE] = "unpollable",
-        [POLLRING_END_OVERFLOW] = "overflow", [POLLRING_END_CLOSED] = "closed",
-    };
-    lua_pushstring(L, names[reason]); /* nil for NULL */
+    lua_pushstring(L, reason == POLLRING_END_NONE ? NULL : pollring_strend(reason)); /* nil for NULL */
     return 1;
 }
 

@@ -233,45 +233,26 @@ void pollring_python_timeout_again(struct timeout *timeout) {
 
 /* ---- tables of figures ---- */
 
-static const char *setup_name(unsigned setup) {
-    switch (setup) {
-    case POLLRING_SETUP_DEFER_TASKRUN:
-        return "defer_taskrun";
-    case POLLRING_SETUP_COOP_TASKRUN:
-        return "coop_taskrun";
-    case POLLRING_SETUP_PLAIN:
-        return "plain";
-    default:
-        return NULL;
-    }
-}
-
 PyObject *pollring_python_stats(const struct pollring_stats *stats) {
-    return Py_BuildValue("{sz sI sI sI sI sK sK sK sK sK sK sK}", "setup", setup_name(stats->setup), "entries",
-                         stats->entries, "cq_entries", stats->cq_entries, "active", stats->active, "queued",
-                         stats->queued, "enters", (unsigned long long)stats->enters, "requests",
-                         (unsigned long long)stats->requests, "events", (unsigned long long)stats->events, "rearmed",
-                         (unsigned long long)stats->rearmed, "merged", (unsigned long long)stats->merged, "dropped",
-                         (unsigned long long)stats->dropped, "memory", (unsigned long long)stats->memory);
+    const char *setup = stats->setup ? pollring_strsetup(stats->setup) : NULL;
+    return Py_BuildValue("{sz sI sI sI sI sK sK sK sK sK sK sK}", "setup", setup, "entries", stats->entries,
+                         "cq_entries", stats->cq_entries, "active", stats->active, "queued", stats->queued, "enters",
+                         (unsigned long long)stats->enters, "requests", (unsigned long long)stats->requests, "events",
+                         (unsigned long long)stats->events, "rearmed", (unsigned long long)stats->rearmed, "merged",
+                         (unsigned long long)stats->merged, "dropped", (unsigned long long)stats->dropped, "memory",
+                         (unsigned long long)stats->memory);
 }
 
 static PyObject *setup_names(unsigned setups) {
     PyObject *names = PyList_New(0);
     for (unsigned setup = 1; names && setup; setup <<= 1) {
-        const char *text = setups & setup ? setup_name(setup) : NULL;
-        PyObject *name = text ? PyUnicode_FromString(text) : NULL;
-        if (text && (!name || PyList_Append(names, name)))
+        PyObject *name = setups & setup ? PyUnicode_FromString(pollring_strsetup(setup)) : NULL;
+        if (setups & setup && (!name || PyList_Append(names, name)))
             Py_CLEAR(names);
         Py_XDECREF(name);
     }
     return names;
 }
-
-static const char *const causes[] = {
-    [POLLRING_CAUSE_NONE] = "",         [POLLRING_CAUSE_SYSCTL] = "sysctl",   [POLLRING_CAUSE_SECCOMP] = "seccomp",
-    [POLLRING_CAUSE_KERNEL] = "kernel", [POLLRING_CAUSE_MEMLOCK] = "memlock", [POLLRING_CAUSE_FD_LIMIT] = "fd_limit",
-    [POLLRING_CAUSE_MEMORY] = "memory", [POLLRING_CAUSE_UNKNOWN] = "unknown",
-};
 
 PyObject *pollring_python_probe(const struct pollring_probe *probe) {
     PyObject *setups = setup_names(probe->setups);
@@ -279,6 +260,6 @@ PyObject *pollring_python_probe(const struct pollring_probe *probe) {
         return NULL;
     return Py_BuildValue("{ss ss si sN si ss sO ss ss}", "kernel", probe->kernel, "backend", probe->backend, "io_uring",
                          probe->io_uring, "setups", setups, "sysctl_disabled", probe->sysctl_disabled, "cause",
-                         causes[probe->cause], "resize", probe->resize ? Py_True : Py_False, "refused_at",
+                         pollring_strcause(probe->cause), "resize", probe->resize ? Py_True : Py_False, "refused_at",
                          probe->refused_at, "message", probe->message);
 }

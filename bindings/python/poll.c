@@ -197,16 +197,10 @@ static PyObject *poll_wait(PyObject *object, PyObject *const *arguments, Py_ssiz
     return NULL;
 }
 
-static const char *const reasons[] = {
-    [POLLRING_END_REMOVED] = "removed", [POLLRING_END_HANGUP] = "hangup",         [POLLRING_END_ERROR] = "error",
-    [POLLRING_END_ONESHOT] = "oneshot", [POLLRING_END_UNPOLLABLE] = "unpollable", [POLLRING_END_OVERFLOW] = "overflow",
-    [POLLRING_END_CLOSED] = "closed",
-};
-
 PyObject *pollring_python_end_reason(int reason) {
     if (reason == POLLRING_END_NONE)
         Py_RETURN_NONE;
-    return PyUnicode_InternFromString(reasons[reason]);
+    return PyUnicode_InternFromString(pollring_strend(reason));
 }
 
 static PyMethodDef poll_methods[] = {

@@ -1035,6 +1035,22 @@ TEST(strevents_cuts_as_snprintf_does) {
     assert_string_equal(names, "ECAN");
 }
 
+TEST(numbers_have_names_and_what_is_none_has_an_empty_one) {
+    static const char *const reasons[] = {"",           "removed",  "hangup", "error", "oneshot",
+                                          "unpollable", "overflow", "closed", ""};
+    static const char *const causes[] = {"",         "sysctl", "seccomp", "kernel", "memlock",
+                                         "fd_limit", "memory", "unknown", ""};
+    for (int i = 0; i < (int)COUNT_OF(reasons); i++)
+        assert_string_equal(pollring_strend(i), reasons[i]);
+    for (int i = 0; i < (int)COUNT_OF(causes); i++)
+        assert_string_equal(pollring_strcause(i), causes[i]);
+    assert_string_equal(pollring_strsetup(POLLRING_SETUP_DEFER_TASKRUN), "defer_taskrun");
+    assert_string_equal(pollring_strsetup(POLLRING_SETUP_COOP_TASKRUN), "coop_taskrun");
+    assert_string_equal(pollring_strsetup(POLLRING_SETUP_PLAIN), "plain");
+    assert_string_equal(pollring_strsetup(0), "");
+    assert_string_equal(pollring_strsetup(POLLRING_SETUP_PLAIN | POLLRING_SETUP_COOP_TASKRUN), "");
+}
+
 int main(void) {
     static const struct test tests[] = {
         RUN(a_file_that_is_ready_is_reported_when_it_is_armed),
@@ -1095,6 +1111,7 @@ int main(void) {
         RUN(a_signal_ends_a_wait_that_also_submits_with_eintr),
         RUN(strevents_names_results),
         RUN(strevents_cuts_as_snprintf_does),
+        RUN(numbers_have_names_and_what_is_none_has_an_empty_one),
     };
     return run_on_variants("event", tests, COUNT_OF(tests));
 }

@@ -1,5 +1,5 @@
 /*
- * Names for what an event says.
+ * Names of what the core tells in numbers: results, reasons, causes, set-ups.
  */
 #include "internal.h"
 
@@ -57,4 +57,59 @@ int pollring_strevents(int result, char *buffer, size_t size) {
         length = append(buffer, size, length, number);
     }
     return (int)length;
+}
+
+const char *pollring_strend(int reason) {
+    switch (reason) {
+    case POLLRING_END_REMOVED:
+        return "removed";
+    case POLLRING_END_HANGUP:
+        return "hangup";
+    case POLLRING_END_ERROR:
+        return "error";
+    case POLLRING_END_ONESHOT:
+        return "oneshot";
+    case POLLRING_END_UNPOLLABLE:
+        return "unpollable";
+    case POLLRING_END_OVERFLOW:
+        return "overflow";
+    case POLLRING_END_CLOSED:
+        return "closed";
+    default:
+        return "";
+    }
+}
+
+const char *pollring_strcause(int cause) {
+    switch (cause) {
+    case POLLRING_CAUSE_SYSCTL:
+        return "sysctl";
+    case POLLRING_CAUSE_SECCOMP:
+        return "seccomp";
+    case POLLRING_CAUSE_KERNEL:
+        return "kernel";
+    case POLLRING_CAUSE_MEMLOCK:
+        return "memlock";
+    case POLLRING_CAUSE_FD_LIMIT:
+        return "fd_limit";
+    case POLLRING_CAUSE_MEMORY:
+        return "memory";
+    case POLLRING_CAUSE_UNKNOWN:
+        return "unknown";
+    default:
+        return "";
+    }
+}
+
+const char *pollring_strsetup(unsigned setup) {
+    switch (setup) {
+    case POLLRING_SETUP_DEFER_TASKRUN:
+        return "defer_taskrun";
+    case POLLRING_SETUP_COOP_TASKRUN:
+        return "coop_taskrun";
+    case POLLRING_SETUP_PLAIN:
+        return "plain";
+    default:
+        return "";
+    }
 }
