@@ -7,10 +7,10 @@
  * if it doesn't, the wait goes on with what is left of its timeout. lua.c's hook is set on the main thread only, and
  * the wait may be in a coroutine: then that hook is lent to the coroutine meanwhile.
  */
+#include "../deadline.h"
 #include "binding.h"
 
 #define LONGEST_SECONDS 1e9 /* 31 years */
-#define NS_PER_SECOND 1000000000L
 
 /* Rounded up, so that a short timeout is none at all only if it is 0. */
 static struct timespec timespec_of(double seconds) {
@@ -23,28 +23,6 @@ static struct timespec timespec_of(double seconds) {
         result.tv_nsec -= NS_PER_SECOND;
     }
     return result;
-}
-
-static void set_deadline(struct timeout *timeout) {
-    clock_gettime(CLOCK_MONOTONIC, &timeout->deadline);
-    timeout->deadline.tv_sec += timeout->value.tv_sec;
-    timeout->deadline.tv_nsec += timeout->value.tv_nsec;
-    if (timeout->deadline.tv_nsec >= NS_PER_SECOND) {
-        timeout->deadline.tv_sec++;
-        timeout->deadline.tv_nsec -= NS_PER_SECOND;
-    }
-}
-
-static void set_what_is_left(struct timeout *timeout) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    struct timespec left = {.tv_sec = timeout->deadline.tv_sec - now.tv_sec,
-                            .tv_nsec = timeout->deadline.tv_nsec - now.tv_nsec};
-    if (left.tv_nsec < 0) {
-        left.tv_sec--;
-        left.tv_nsec += NS_PER_SECOND;
-    }
-    timeout->value = left.tv_sec < 0 ? (struct timespec){0} : left;
 }
 
 bool pollring_lua_is_duration(double seconds) {
@@ -65,7 +43,7 @@ void pollring_lua_check_timeout(lua_State *L, int index, const char *function, i
     timeout->value = timespec_of(seconds);
     timeout->pointer = &timeout->value;
     if (seconds > 0)
-        set_deadline(timeout);
+        timeout->deadline = deadline_of(timeout->value);
 }
 
 static void run_nothing(lua_State *L) {
@@ -94,5 +72,5 @@ void pollring_lua_interrupted(lua_State *L, struct timeout *timeout) {
     luaL_checkstack(L, LUA_MINSTACK, NULL);
     run_hooks(L);
     if (timeout->pointer && (timeout->value.tv_sec || timeout->value.tv_nsec))
-        set_what_is_left(timeout);
+        timeout->value = time_until(timeout->deadline);
 }

@@ -17,6 +17,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "../deadline.h"
 #include "pollring.h"
 
 struct poll_object;
@@ -64,13 +65,10 @@ PyObject *pollring_python_ready(PyObject *module, PyObject *arguments);
 /* convert.c */
 struct timeout {
     bool endless, zero;
-    double seconds;
     struct timespec timespec; /* what is left of it */
-    struct timespec deadline;
+    struct timespec deadline; /* since the first sleep */
 };
 int pollring_python_timeout(PyObject *object, struct timeout *timeout); /* 0, or -1 with ValueError or TypeError */
-void pollring_python_timeout_begin(struct timeout *timeout);            /* before the first sleep */
-void pollring_python_timeout_again(struct timeout *timeout);            /* after a signal: what is left of it */
 /* Of a METH_FASTCALL | METH_KEYWORDS function with at most so many arguments: fills values, borrowed, where they are
    given. 0, or -1 with TypeError. PyArg_ParseTupleAndKeywords() takes a fifth of a wait's time. */
 int pollring_python_arguments(const char *function, const char *const names[], Py_ssize_t most,

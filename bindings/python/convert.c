@@ -183,12 +183,6 @@ int pollring_python_arguments(const char *function, const char *const names[], P
 
 /* ---- timeouts ---- */
 
-static struct timespec now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time;
-}
-
 int pollring_python_timeout(PyObject *object, struct timeout *timeout) {
     const double longest = 1e9; /* 32 years */
     *timeout = (struct timeout){.endless = object == Py_None};
@@ -213,22 +207,6 @@ int pollring_python_timeout(PyObject *object, struct timeout *timeout) {
     timeout->timespec.tv_nsec = (long)((seconds - whole) * 1e9);
     timeout->zero = !timeout->timespec.tv_sec && !timeout->timespec.tv_nsec;
     return 0;
-}
-
-void pollring_python_timeout_begin(struct timeout *timeout) {
-    timeout->deadline = now();
-    timeout->deadline.tv_sec += timeout->timespec.tv_sec;
-    timeout->deadline.tv_nsec += timeout->timespec.tv_nsec;
-}
-
-void pollring_python_timeout_again(struct timeout *timeout) {
-    struct timespec time = now();
-    int64_t left =
-        (int64_t)(timeout->deadline.tv_sec - time.tv_sec) * 1000000000 + timeout->deadline.tv_nsec - time.tv_nsec;
-    if (timeout->endless)
-        return;
-    left = left > 0 ? left : 0;
-    timeout->timespec = (struct timespec){.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
 }
 
 /* ---- tables of figures ---- */

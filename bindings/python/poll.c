@@ -134,7 +134,7 @@ static int next_event(struct poll_object *self, struct pollring_event *event, st
         if (result != -ETIME || timeout->zero)
             return result;
         if (!begun)
-            pollring_python_timeout_begin(timeout);
+            timeout->deadline = deadline_of(timeout->timespec);
         self->ring->sleeping = true;
         Py_BEGIN_ALLOW_THREADS;
         result = pollring_next(self->poll, event, timeout->endless ? NULL : &timeout->timespec);
@@ -144,7 +144,7 @@ static int next_event(struct poll_object *self, struct pollring_event *event, st
             return result;
         if (PyErr_CheckSignals())
             return -EINTR;
-        pollring_python_timeout_again(timeout);
+        timeout->timespec = time_until(timeout->deadline);
     }
 }
 

@@ -154,7 +154,7 @@ static PyObject *fill(struct ring_object *self, Py_ssize_t max) {
 /* Waits without the GIL. 0, or -1 with an error. */
 static int sleep_for_events(struct ring_object *self, struct timeout *timeout) {
     struct pollring *ring = self->ring;
-    pollring_python_timeout_begin(timeout);
+    timeout->deadline = deadline_of(timeout->timespec);
     for (;;) {
         int error;
         self->sleeping = true;
@@ -172,7 +172,7 @@ static int sleep_for_events(struct ring_object *self, struct timeout *timeout) {
         ring = pollring_python_ring((PyObject *)self); /* a signal's handler may have closed it */
         if (!ring)
             return -1;
-        pollring_python_timeout_again(timeout);
+        timeout->timespec = time_until(timeout->deadline);
     }
 }
 
