@@ -278,7 +278,7 @@ uninstall-man:
 # ---- what tools say of the source ----
 
 .PHONY: lint warnings analyze
-C_FILES := $(wildcard core/*.[ch] bindings/*.h bindings/*/*.[ch] lab/*.[ch] tests/*/*.[ch] examples/c/*.[ch] bench/*.[ch])
+C_FILES := $(wildcard core/*.[ch] bindings/*/*.[ch] lab/*.[ch] tests/*/*.[ch] examples/c/*.[ch] bench/*.[ch])
 PYTHON_CFLAGS = -I$(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
 COMPILE_ANY = $(COMPILE) $(LUA_CFLAGS) -Ibindings/lua $(PYTHON_CFLAGS)
 

@@ -52,8 +52,7 @@ setup(
         Extension(
             "pollring._pollring",
             sources=["bindings/python/pollring.i", *sorted(glob("bindings/python/*.c") + glob("core/*.c"))],
-            depends=["bindings/pollring.i", *glob("bindings/*.h"), *glob("bindings/python/*.h"), *glob("core/*.h"),
-                     "setup.py"],
+            depends=["bindings/pollring.i", *glob("bindings/python/*.h"), *glob("core/*.h"), "setup.py"],
             include_dirs=["core", "bindings/python"],
             **FLAGS,
         ),

@@ -16,7 +16,6 @@
 #include "internal.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,97 +26,6 @@
 /* What POLL_ADD reports without being asked. */
 #define UNASKED (POLLERR | POLLHUP | POLLNVAL | POLLRDHUP)
 #define RAW (POLLRING_NO_REARM | POLLRING_KEEP_HANGUP)
-
-/* ---- queues: events whose taker didn't ask yet ---- */
-
-static int grow_nodes(struct pollring *ring) {
-    uint32_t count = ring->node_count ? 2 * ring->node_count : 64;
-    struct queued_event *nodes = realloc(ring->nodes, count * sizeof *nodes);
-    if (!nodes)
-        return -ENOMEM;
-    ring->nodes = nodes;
-    for (uint32_t i = ring->node_count ? ring->node_count : 1; i < count; i++) {
-        nodes[i].next = ring->free_node;
-        ring->free_node = i;
-    }
-    ring->node_count = count;
-    return 0;
-}
-
-/* Makes sure that one event can be queued: called before a completion is consumed, so that none is lost. */
-int events_reserve(struct pollring *ring) {
-    return likely(ring->free_node) ? 0 : grow_nodes(ring);
-}
-
-static uint32_t queue_length(const struct pollring *ring, const struct pollring_poll *poll) {
-    if (!poll->last_event)
-        return 0;
-    const struct queued_event *newest = &ring->nodes[poll->last_event];
-    return newest->sequence - ring->nodes[newest->next_of_poll].sequence + 1;
-}
-
-/* A poll's queue is full: the event becomes part of the one before, unless one of the two says more than a mask. */
-static bool merge(struct pollring *ring, struct pollring_poll *poll, const struct pollring_event *event) {
-    struct queued_event *newest = &ring->nodes[poll->last_event];
-    if (queue_length(ring, poll) < ring->cq.entries || !event->more || !newest->more || event->result < 0 ||
-        newest->result < 0)
-        return false;
-    newest->result |= event->result;
-    ring->stats.merged++;
-    return true;
-}
-
-void events_queue(struct pollring *ring, const struct pollring_event *event) {
-    struct pollring_poll *poll = event->poll;
-    struct pollring_inbox *inbox = poll->inbox;
-    if (poll->last_event && merge(ring, poll, event))
-        return;
-    uint32_t index = ring->free_node;
-    struct queued_event *node = &ring->nodes[index];
-    ring->free_node = node->next;
-    *node = (struct queued_event){.poll = slot_of(poll),
-                                  .result = event->result,
-                                  .more = event->more,
-                                  .next_of_poll = index,
-                                  .previous = inbox->last};
-    if (poll->last_event) {
-        struct queued_event *newest = &ring->nodes[poll->last_event];
-        node->sequence = newest->sequence + 1;
-        node->next_of_poll = newest->next_of_poll;
-        newest->next_of_poll = index;
-    }
-    poll->last_event = index;
-    if (inbox->last)
-        ring->nodes[inbox->last].next = index;
-    else
-        inbox->first = index;
-    inbox->last = index;
-    ring->queued++;
-    ring_signal_host(ring);
-}
-
-/* Takes a poll's oldest event out of both lists. */
-static void unqueue(struct pollring *ring, struct pollring_poll *poll, struct pollring_event *event) {
-    struct queued_event *newest = &ring->nodes[poll->last_event];
-    uint32_t index = newest->next_of_poll;
-    struct queued_event *node = &ring->nodes[index];
-    struct pollring_inbox *inbox = poll->inbox;
-    *event = (struct pollring_event){.poll = poll, .owner = poll->owner, .result = node->result, .more = node->more};
-    newest->next_of_poll = node->next_of_poll;
-    if (index == poll->last_event)
-        poll->last_event = 0;
-    *(node->previous ? &ring->nodes[node->previous].next : &inbox->first) = node->next;
-    *(node->next ? &ring->nodes[node->next].previous : &inbox->last) = node->previous;
-    node->next = ring->free_node;
-    ring->free_node = index;
-    ring->queued--;
-}
-
-void events_drop(struct pollring *ring, struct pollring_poll *poll) {
-    struct pollring_event event;
-    while (poll->last_event)
-        unqueue(ring, poll, &event);
-}
 
 /* ---- from completion to event ---- */
 
@@ -174,9 +82,9 @@ static bool nothing_wanted(struct pollring *ring) {
 /* After an update: what is queued tells no more of bits that are no longer asked for. Each event leaves the queue and,
    where something is left of it, comes in again behind. */
 void events_narrow(struct pollring *ring, struct pollring_poll *poll) {
-    for (uint32_t count = queue_length(ring, poll); count; count--) {
+    for (uint32_t count = events_count(ring, poll); count; count--) {
         struct pollring_event event;
-        unqueue(ring, poll, &event);
+        events_unqueue(ring, poll, &event);
         if (event.more)
             event.result = (int)wanted_bits(poll, event.result);
         if (event.result)
@@ -393,121 +301,6 @@ static int is_ready(struct pollring *ring, struct target target) {
     return 0;
 }
 
-static struct timespec time_until(struct timespec deadline) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    struct timespec left = {deadline.tv_sec - now.tv_sec, deadline.tv_nsec - now.tv_nsec};
-    if (left.tv_nsec < 0) {
-        left.tv_sec--;
-        left.tv_nsec += 1000000000;
-    }
-    return left.tv_sec < 0 ? (struct timespec){0, 0} : left;
-}
-
-static struct timespec deadline_of(struct timespec timeout) {
-    const time_t furthest = 1 << 30; /* 34 years: only so that the sum doesn't overflow */
-    struct timespec deadline;
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += timeout.tv_sec < furthest ? timeout.tv_sec : furthest;
-    deadline.tv_nsec += timeout.tv_nsec;
-    if (deadline.tv_nsec >= 1000000000) {
-        deadline.tv_sec++;
-        deadline.tv_nsec -= 1000000000;
-    }
-    return deadline;
-}
-
-/* How long a wait may sleep. The clock is asked when it first does, so that what is ready costs no look at it. */
-struct patience {
-    const struct timespec *timeout; /* NULL: for ever */
-    struct timespec deadline;
-    bool begun;
-};
-
-static bool is_time(struct timespec deadline) {
-    struct timespec left = time_until(deadline);
-    return !left.tv_sec && !left.tv_nsec;
-}
-
-static bool is_over(const struct patience *patience) {
-    return patience->begun && is_time(patience->deadline);
-}
-
-/* What is left of it; NULL: for ever. */
-static const struct timespec *time_left(struct patience *patience, struct timespec *left) {
-    if (!patience->timeout)
-        return NULL;
-    *left = patience->begun ? time_until(patience->deadline) : *patience->timeout;
-    if (!patience->begun)
-        patience->deadline = deadline_of(*patience->timeout);
-    patience->begun = true;
-    return left;
-}
-
-/* Whether a signal came that was not held back before. */
-static bool signal_waits(const sigset_t *before) {
-    sigset_t waiting;
-    sigpending(&waiting);
-    for (int number = 1; number < NSIG; number++)
-        if (sigismember(&waiting, number) == 1 && !sigismember(before, number))
-            return true;
-    return false;
-}
-
-/* What a processor wants to be told in a loop that waits for memory: it answers sooner then. */
-static inline void relax(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
-/* Spins for as long as the ring's user asked for, up to the timeout or a signal. Whether there is something to collect.
- */
-static bool spin(const struct pollring *ring, const struct patience *patience, const sigset_t *before) {
-    const unsigned signals_every = 256, clock_every = ring->backend->peek ? 1 : 16; /* a peek takes a system call */
-    struct timespec end = deadline_of(
-        (struct timespec){.tv_sec = ring->busy_poll_us / 1000000, .tv_nsec = ring->busy_poll_us % 1000000 * 1000L});
-    for (unsigned turn = 1;; turn++) {
-        if (!cq_is_empty(ring) || kernel_has_work(ring) || (ring->backend->peek && ring->backend->peek(ring)))
-            return true;
-        relax();
-        if (turn % clock_every == 0 && (is_time(end) || is_over(patience)))
-            return false;
-        if (turn % signals_every == 0 && signal_waits(before))
-            return false;
-    }
-}
-
-/* Signals are held back while it spins, and let through by the sleep itself. Else one that comes in the spin would be
-   served, and the sleep begin all the same, although its handler may have meant to end it. */
-static int spin_and_sleep(struct pollring *ring, struct patience *patience) {
-    sigset_t all, before;
-    struct timespec left;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool there = spin(ring, patience, &before);
-    ring->sleep_signals = there ? NULL : &before;
-    int error = ring->backend->enter(ring, there ? 0 : 1, time_left(patience, &left));
-    ring->sleep_signals = NULL;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
-}
-
-static int sleep_for_completion(struct pollring *ring, struct patience *patience) {
-    struct timespec left;
-    const struct timespec *limit = time_left(patience, &left);
-    if (limit && !left.tv_sec && !left.tv_nsec)
-        return -ETIME;
-    atomic_store_explicit(&ring->inside, true, memory_order_relaxed);
-    int error = ring->busy_poll_us && !ring->unsubmitted ? spin_and_sleep(ring, patience)
-                                                         : ring->backend->enter(ring, 1, limit);
-    atomic_store_explicit(&ring->inside, false, memory_order_relaxed);
-    /* A sleep that submitted before says -EINTR for both. */
-    return error == -EINTR && is_over(patience) ? -ETIME : error;
-}
-
 static bool is_timeout(const struct timespec *timeout) {
     return !timeout || (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < 1000000000);
 }
@@ -571,7 +364,7 @@ static int collect_whatever(struct pollring *ring, struct target target, const s
             error = refused ? refused : error;
             break;
         }
-        int entered = stay_awake || work ? ring->backend->enter(ring, 0, NULL) : sleep_for_completion(ring, &patience);
+        int entered = stay_awake || work ? ring->backend->enter(ring, 0, NULL) : wait_for_completion(ring, &patience);
         look = false;
         error = entered ? entered : error;
         if (error && error != -ETIME && error != -EINTR)
@@ -662,7 +455,7 @@ static hot_inline int take(struct pollring *ring, struct pollring_inbox *inbox, 
         polls_free_elsewhere(ring);
     if (unlikely(inbox->first)) {
         struct pollring_poll *poll = poll_of(ring, ring->nodes[inbox->first].poll);
-        unqueue(ring, poll, events);
+        events_unqueue(ring, poll, events);
         hand_out(ring, poll);
         return 1;
     }
@@ -674,7 +467,7 @@ static hot_inline int take(struct pollring *ring, struct pollring_inbox *inbox, 
 static int take_of(struct pollring *ring, struct pollring_poll *poll, struct pollring_event *event) {
     int made;
     if (poll->last_event) {
-        unqueue(ring, poll, event);
+        events_unqueue(ring, poll, event);
         hand_out(ring, poll);
         return 1;
     }
@@ -830,10 +623,6 @@ void pollring_inbox_close(struct pollring_inbox *inbox) {
     }
     free(inbox);
     ring_unreference(ring);
-}
-
-bool pollring_pending(const struct pollring *ring) {
-    return has_work(ring) || (ring->backend->peek && ring->backend->peek(ring));
 }
 
 /* Before the completion queue goes: what is in it is queued. 0, -ENOMEM. */

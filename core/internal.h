@@ -3,7 +3,8 @@
  *
  * A completion's way: the backend's enter() makes it appear in the completion queue (cq below, with io_uring the
  * kernel's own memory); event.c looks up its poll by user_data and turns it into an event; the event goes straight to
- * the caller, or, where somebody else was asked for, into a queue on its poll. Requests go the other way: poll.c puts a
+ * the caller, or, where somebody else was asked for, into a queue on its poll (queue.c). Where there is none, wait.c
+ * sleeps in enter(). Requests go the other way: poll.c puts a
  * poll on the pending list, event.c's flush hands the list to the backend before it enters.
  */
 #ifndef POLLRING_INTERNAL_H
@@ -249,10 +250,31 @@ void poll_unlist(struct pollring *ring, struct pollring_poll *poll);
 void poll_end(struct pollring *ring, struct pollring_poll *poll, int reason);
 void poll_next_generation(struct pollring_poll *poll);
 
-/* event.c */
-int events_reserve(struct pollring *ring);
+/* queue.c */
+int events_grow(struct pollring *ring);
 void events_queue(struct pollring *ring, const struct pollring_event *event);
+void events_unqueue(struct pollring *ring, struct pollring_poll *poll, struct pollring_event *event); /* the oldest */
 void events_drop(struct pollring *ring, struct pollring_poll *poll);
+uint32_t events_count(const struct pollring *ring, const struct pollring_poll *poll);
+
+/* Makes sure that one event can be queued: called before a completion is consumed, so that none is lost. */
+static inline int events_reserve(struct pollring *ring) {
+    return likely(ring->free_node) ? 0 : events_grow(ring);
+}
+
+/* wait.c */
+
+/* How long a wait may sleep. The clock is asked when it first does, so that what is ready costs no look at it. */
+struct patience {
+    const struct timespec *timeout; /* NULL: for ever */
+    struct timespec deadline;
+    bool begun;
+};
+
+/* Submits, and sleeps until a completion comes; look whether it did. 0, -ETIME, -EINTR, -errno. */
+int wait_for_completion(struct pollring *ring, struct patience *patience);
+
+/* event.c */
 void events_narrow(struct pollring *ring, struct pollring_poll *poll);
 int events_queue_visible(struct pollring *ring);
 int events_reach_kernel(struct pollring *ring);

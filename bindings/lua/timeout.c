@@ -7,8 +7,8 @@
  * if it doesn't, the wait goes on with what is left of its timeout. lua.c's hook is set on the main thread only, and
  * the wait may be in a coroutine: then that hook is lent to the coroutine meanwhile.
  */
-#include "../deadline.h"
 #include "binding.h"
+#include "deadline.h"
 
 #define LONGEST_SECONDS 1e9 /* 31 years */
 

@@ -17,7 +17,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "../deadline.h"
+#include "deadline.h"
 #include "pollring.h"
 
 struct poll_object;

@@ -1,5 +1,6 @@
 /*
- * What is left of a timeout, for waits that a signal interrupts and that go on: the same in every language.
+ * What is left of a timeout: for the core's waits, and those of the bindings, which go on after a signal. It knows
+ * nothing of the library.
  */
 #ifndef POLLRING_DEADLINE_H
 #define POLLRING_DEADLINE_H
@@ -10,9 +11,10 @@ enum { NS_PER_SECOND = 1000000000 };
 
 /* When a timeout that begins now will be over, on CLOCK_MONOTONIC. */
 static inline struct timespec deadline_of(struct timespec timeout) {
+    const time_t furthest = 1 << 30; /* 34 years: only so that the sum doesn't overflow */
     struct timespec deadline;
     clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += timeout.tv_sec;
+    deadline.tv_sec += timeout.tv_sec < furthest ? timeout.tv_sec : furthest;
     deadline.tv_nsec += timeout.tv_nsec;
     if (deadline.tv_nsec >= NS_PER_SECOND) {
         deadline.tv_sec++;
