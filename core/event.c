@@ -376,6 +376,12 @@ static int collect_whatever(struct pollring *ring, struct target target, const s
     return result;
 }
 
+static hot_inline bool is_usual_for(struct target target, const struct pollring_poll *poll,
+                                    const struct completion *completion) {
+    return is_usual(poll, completion) &&
+           (target.poll ? poll == target.poll : !target.inbox || poll->inbox == target.inbox);
+}
+
 /* The usual collect, and all that it takes: there is nothing to send, to free or to hand out first, and the next
    completion, or the work in the kernel, makes a usual event for the target. false: that needs a closer look. */
 static hot_inline bool collect_usual(struct pollring *ring, struct target target) {
@@ -385,11 +391,7 @@ static hot_inline bool collect_usual(struct pollring *ring, struct target target
     if (cq_is_empty(ring) && (!kernel_has_work(ring) || ring->backend->enter(ring, 0, NULL)))
         return false;
     const struct completion *completion = first_completion(ring);
-    if (!completion)
-        return false;
-    const struct pollring_poll *poll = poll_of(ring, (uint32_t)completion->user_data);
-    return is_usual(poll, completion) &&
-           (target.poll ? poll == target.poll : !target.inbox || poll->inbox == target.inbox);
+    return completion && is_usual_for(target, poll_of(ring, (uint32_t)completion->user_data), completion);
 }
 
 /* 0: an event for the target is there; -ETIME: timeout or woken; -EINTR; -errno. Begins a batch. */
@@ -424,6 +426,20 @@ static inline unsigned take_usual(struct pollring *ring, const struct pollring_i
     atomic_store_explicit(ring->cq.head, head, memory_order_release);
     ring->stats.events += head - first;
     return head - first;
+}
+
+/* As take_usual(), for one. */
+static hot_inline bool take_usual_one(struct pollring *ring, struct target target, struct pollring_event *event) {
+    const struct completion *completion = first_completion(ring);
+    if (!completion)
+        return false;
+    struct pollring_poll *poll = poll_of(ring, (uint32_t)completion->user_data);
+    if (!is_usual_for(target, poll, completion))
+        return false;
+    *event = (struct pollring_event){poll, poll->owner, completion->res, true};
+    consume(ring);
+    ring->stats.events++;
+    return true;
 }
 
 /* Takes one event of an inbox from the completion queue, whatever it is, and then from what is left in the kernel. */
@@ -471,6 +487,8 @@ static int take_of(struct pollring *ring, struct pollring_poll *poll, struct pol
         hand_out(ring, poll);
         return 1;
     }
+    if (likely(take_usual_one(ring, (struct target){.poll = poll}, event)))
+        return 1;
     while ((made = admit_next(ring, event)) == 1) {
         if (event->poll == poll) {
             hand_out(ring, poll);
@@ -544,28 +562,13 @@ static __attribute__((noinline)) int take_slowly(struct pollring *ring, struct p
     return taken ? taken : finish_batch(ring);
 }
 
-/* As take_usual(), for one. */
-static hot_inline bool take_usual_one(struct pollring *ring, const struct pollring_inbox *inbox,
-                                      struct pollring_event *event) {
-    const struct completion *completion = first_completion(ring);
-    if (!completion)
-        return false;
-    struct pollring_poll *poll = poll_of(ring, (uint32_t)completion->user_data);
-    if (!is_usual(poll, completion) || poll->inbox != inbox)
-        return false;
-    *event = (struct pollring_event){poll, poll->owner, completion->res, true};
-    consume(ring);
-    ring->stats.events++;
-    return true;
-}
-
 /* The usual one without a call, which would have registers saved. */
 int pollring_take(struct pollring *ring, struct pollring_inbox *inbox, struct pollring_event *event) {
-    const struct pollring_inbox *from = inbox ? inbox : &ring->inbox;
+    struct pollring_inbox *from = inbox ? inbox : &ring->inbox;
     pid_t owner = ring->guard->owner;
     if (likely(owner && owner == this_thread_cache && event && from->ring == ring && !from->first) &&
         !atomic_load_explicit(&ring->freed_elsewhere, memory_order_acquire) &&
-        likely(take_usual_one(ring, from, event)))
+        likely(take_usual_one(ring, (struct target){.inbox = from}, event)))
         return 1;
     return take_slowly(ring, inbox, event);
 }
