@@ -210,6 +210,8 @@ void pollring_close(struct pollring *ring) {
     if (!ring)
         return;
     bool allowed = ring_check(ring) == 0, own = allowed && ring->guard->owner;
+    if (allowed) /* nobody's yet: polls that other threads free from here on are left to this one */
+        ring->guard->owner = this_thread();
     bool interrupted = allowed && ring->host_fd >= 0 && ring->backend->interrupts;
     ring->host_watches = false; /* the epoll goes as a whole, or is the parent's too */
     polls_end(ring, NULL);

@@ -38,11 +38,17 @@ static int ring_init(PyObject *object, PyObject *arguments, PyObject *keywords) 
     return error ? -1 : 0;
 }
 
-/* The core first, so that no event can name a poll that goes; then the polls, whose finalisers may do anything. */
+/* The core first, so that no event can name a poll that goes; then the polls, whose finalisers may do anything. Without
+   the GIL, as it may sleep: to other threads the ring is closed from the start, and what they free meanwhile is safe.
+ */
 static void close_ring(struct ring_object *self) {
     struct pollring *ring = self->ring;
     self->ring = NULL;
-    pollring_close(ring);
+    if (ring) {
+        Py_BEGIN_ALLOW_THREADS;
+        pollring_close(ring);
+        Py_END_ALLOW_THREADS;
+    }
     while (self->kept)
         pollring_python_release(self->kept);
 }

@@ -4,7 +4,9 @@ import errno
 import gc
 import os
 import subprocess
+import sys
 import threading
+import time
 import weakref
 
 import pytest
@@ -40,6 +42,56 @@ def test_every_fd_closes_on_exec(options, pair):
         listing = subprocess.check_output(["ls", "-l", "/proc/self/fd"], close_fds=False, text=True)
         assert "anon_inode" not in listing
     assert open_fds() - before == set()
+
+
+# ---- closing ----
+
+
+def test_other_threads_run_while_a_ring_that_was_nested_closes(options):
+    """It sleeps then, for the kernel's interruption. A thread that only close() lets run sees it closed before it returns."""
+
+    def seen_from_a_thread():
+        ring = pollring.Ring(**options)
+        ring.fileno()
+        ring.wait(0)
+        returned, seen = [], []
+
+        def watch():
+            while not ring.closed:
+                time.sleep(0)  # lets the others run
+            seen.append(not returned)
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        ring.close()
+        returned.append(True)
+        thread.join()
+        return seen[0]
+
+    if options.get("backend") == "epoll":
+        pytest.skip("the kernel interrupts nobody after an epoll's end")
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(10)
+    try:
+        assert any(seen_from_a_thread() for _ in range(50))
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_polls_may_be_dropped_by_a_thread_while_another_closes_their_ring(options, pair):
+    """The ring is nobody's yet in the first round, so that the thread might free them itself."""
+    a, _ = pair()
+    for waits in False, True:
+        ring = pollring.Ring(**options)
+        ring.fileno()
+        polls = [ring.poll_add(a) for _ in range(200)]
+        if waits:
+            ring.wait(0)
+        thread = threading.Thread(target=polls.clear)
+        thread.start()
+        ring.close()
+        thread.join()
+        assert ring.closed and not polls
 
 
 # ---- cycles ----
