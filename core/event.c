@@ -12,6 +12,9 @@
  * out with the next collect; the enters that only complete a batch send no arming.
  * - With DEFER_TASKRUN the kernel runs a limited number of work items an enter. That more is pending shows in the
  * ring's flags (kernel_has_work), so a batch is complete when those are clear.
+ * - Where memory is short the kernel drops completions and says so (-EBADR), not whose. An update of each poll brings
+ * back what is still true: its answer is an event, or -ENOENT where the request's last completion was among the
+ * dropped.
  */
 #include "internal.h"
 
@@ -151,9 +154,13 @@ static void admit_other(struct pollring *ring, struct completion completion) {
             poll_set_pending(ring, poll);
         ring_drain_waker(ring);
         break;
-    case KIND_UPDATE: /* -EALREADY: an event was in flight, it comes, and the update is lost */
-        if (current && completion.res == -EALREADY && poll->state == POLL_ARMED)
+    case KIND_UPDATE:
+        if (!current || poll->state != POLL_ARMED)
+            break;
+        if (completion.res == -EALREADY) /* an event was in flight, it comes, and the update is lost */
             pollring_poll_recheck(poll);
+        else if (completion.res == -ENOENT) /* its last completion would have come before this one: it was lost */
+            poll_set_pending(ring, poll);
         break;
     case KIND_POLL:
         ring->stats.dropped += completion.res != -ECANCELED;

@@ -245,6 +245,7 @@ void polls_free(struct pollring *ring);
 void polls_end(struct pollring *ring, struct pollring_inbox *inbox);
 void polls_reuse_freed(struct pollring *ring);
 void polls_free_elsewhere(struct pollring *ring);
+void polls_recheck(struct pollring *ring);
 void poll_set_pending(struct pollring *ring, struct pollring_poll *poll);
 void poll_unlist(struct pollring *ring, struct pollring_poll *poll);
 void poll_end(struct pollring *ring, struct pollring_poll *poll, int reason);

@@ -220,6 +220,11 @@ int pollring_poll_arm(struct pollring_poll *poll) {
     return 0;
 }
 
+static void poll_set_update(struct pollring *ring, struct pollring_poll *poll) {
+    poll->marks |= MARK_UPDATE;
+    poll_list(ring, poll);
+}
+
 int pollring_poll_update(struct pollring_poll *poll, uint32_t events) {
     int error = ring_check(poll->ring);
     if (error)
@@ -230,16 +235,27 @@ int pollring_poll_update(struct pollring_poll *poll, uint32_t events) {
         return -ENOENT;
     poll->events = events | (poll->events & EPOLLEXCLUSIVE);
     events_narrow(poll->ring, poll);
-    if (poll->state == POLL_ARMED) { /* otherwise arming will take the new ones along */
-        poll->marks |= MARK_UPDATE;
-        poll_list(poll->ring, poll);
-    }
+    if (poll->state == POLL_ARMED) /* otherwise arming will take the new ones along */
+        poll_set_update(poll->ring, poll);
     return 0;
 }
 
 /* Kernel rule: updating an armed poll looks at the file again, and posts if it is ready. */
 int pollring_poll_recheck(struct pollring_poll *poll) {
     return pollring_poll_update(poll, poll->events);
+}
+
+/* Completions were lost, and nobody knows whose: all look at their files again. For one that has ended with the loss
+   the answer is -ENOENT, and event.c arms it anew. */
+void polls_recheck(struct pollring *ring) {
+    struct pollring_poll *waker = poll_of(ring, 0);
+    for (uint32_t slot = 1; slot < ring->slots; slot++)
+        if (poll_of(ring, slot)->state == POLL_ARMED)
+            poll_set_update(ring, poll_of(ring, slot));
+    if (waker->state == POLL_ARMED) {
+        ring->backend->cancel(ring, waker);
+        poll_set_pending(ring, waker);
+    }
 }
 
 /* ---- removal ---- */

@@ -221,6 +221,10 @@ static int call_enter(struct pollring *ring, unsigned wait_for, unsigned flags, 
         ring->unsubmitted -= (unsigned)result;
         cancel_the_late(ring, uring);
     }
+    if (unlikely(result == -EBADR)) { /* memory was short, and the kernel has dropped completions: it says so once */
+        polls_recheck(ring);
+        return 0;
+    }
     return result;
 }
 

@@ -68,10 +68,30 @@ WRAP(MAKE_FD, int, -1, eventfd, (unsigned value, int flags), value, flags)
 WRAP(MAKE_FD, int, -1, epoll_create1, (int flags), flags)
 WRAP(WATCH, int, -1, epoll_ctl, (int epoll_fd, int operation, int fd, struct epoll_event *event), epoll_fd, operation,
      fd, event)
-WRAP(SET_UP, int, -fault.refusal.error, io_uring_queue_init_params,
-     (unsigned entries, struct io_uring *ring, struct io_uring_params *params), entries, ring, params)
 WRAP(REGISTER, int, -fault.refusal.error, io_uring_register,
      (unsigned fd, unsigned opcode, const void *argument, unsigned count), fd, opcode, argument, count)
+
+/* A kernel that is short of memory: it drops the completions that one enter brings, and the next enter is told so. */
+static struct {
+    struct io_uring *uring; /* the last that was set up */
+    enum { DROP_NOTHING, DROP_COMPLETIONS, TELL_OF_DROPS } next;
+} shortage;
+
+int __real_io_uring_queue_init_params(unsigned entries, struct io_uring *uring, struct io_uring_params *params);
+int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *uring, struct io_uring_params *params);
+int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *uring, struct io_uring_params *params) {
+    if (is_refused(SET_UP))
+        return -fault.refusal.error;
+    shortage.uring = uring;
+    return __real_io_uring_queue_init_params(entries, uring, params);
+}
+
+static void drop_completions(void) {
+    unsigned dropped = io_uring_cq_ready(shortage.uring);
+    io_uring_cq_advance(shortage.uring, dropped);
+    if (dropped)
+        shortage.next = TELL_OF_DROPS;
+}
 
 /* It waits for an interruption after a ring that had a host was closed; many are closed here. */
 int __wrap_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *timeout);
@@ -92,6 +112,15 @@ int __real_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait_for, unsi
 int __wrap_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait_for, unsigned flags, sigset_t *set, size_t size);
 int __wrap_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait_for, unsigned flags, sigset_t *set,
                            size_t size) {
+    if (shortage.next == TELL_OF_DROPS && !submit && flags & IORING_ENTER_GETEVENTS) {
+        shortage.next = DROP_NOTHING;
+        return -EBADR;
+    }
+    if (shortage.next == DROP_COMPLETIONS) {
+        int result = __real_io_uring_enter2(fd, submit, 0, flags & ~IORING_ENTER_EXT_ARG, NULL, 0);
+        drop_completions();
+        return result;
+    }
     if ((!wait_for || !is_refused(SLEEP)) && !is_refused(ENTER))
         return __real_io_uring_enter2(fd, submit, wait_for, flags, set, size);
     if (fault.refusal.error)
@@ -423,6 +452,46 @@ TEST(an_enter_that_takes_one_request_only) {
     run_scenarios(ENTER, 0, SOME_FILES);
 }
 
+/* Those that have ended unheard too: one-shots, and those for which the queue had no room. */
+TEST(events_that_a_kernel_short_of_memory_has_dropped_come_again) {
+    struct pollring *ring = open_ring();
+    struct pollring_poll *polls[SOME_FILES];
+    struct pollring_event event;
+    bool seen[SOME_FILES] = {false};
+    if (is_epoll())
+        skip_because("an epoll keeps no list of events that could be too long");
+    for (int i = 0; i < SOME_FILES; i++) {
+        struct ends ends = make_pipe();
+        polls[i] = add_with(ring, ends.near, POLLIN, i % 2 ? POLLRING_ONESHOT : 0, &seen[i]);
+        write_some(ends.far);
+    }
+    shortage.next = DROP_COMPLETIONS;
+    assert_int_equal(pollring_submit(ring), 0);
+    for (int i = 0; i < SOME_FILES; i++) {
+        while (!seen[i]) {
+            assert_int_equal(await_event(ring, &event), 1);
+            assert_int_equal(event.result, POLLIN);
+            *(bool *)event.owner = true;
+        }
+        assert_int_equal(pollring_poll_active(polls[i]), !(i % 2));
+    }
+    assert_int_equal(shortage.next, DROP_NOTHING);
+}
+
+TEST(a_wake_that_a_kernel_short_of_memory_has_dropped_comes_again) {
+    struct pollring *ring = open_ring();
+    struct pollring_event event;
+    double start = now_ms();
+    if (is_epoll())
+        skip_because("an epoll keeps no list of events that could be too long");
+    assert_int_equal(pollring_wake(ring), 0);
+    shortage.next = DROP_COMPLETIONS;
+    assert_int_equal(pollring_submit(ring), 0);
+    assert_int_equal(await_event(ring, &event), 0);
+    assert_true(now_ms() - start < GUARD_MS);
+    assert_int_equal(shortage.next, DROP_NOTHING);
+}
+
 int main(void) {
     static const struct test tests[] = {
         RUN(no_memory_at_any_one_call),
@@ -430,6 +499,8 @@ int main(void) {
         RUN(an_enter_that_is_refused_at_any_one_call),
         RUN(a_signal_at_any_one_sleep),
         RUN(an_enter_that_takes_one_request_only),
+        RUN(events_that_a_kernel_short_of_memory_has_dropped_come_again),
+        RUN(a_wake_that_a_kernel_short_of_memory_has_dropped_comes_again),
     };
     return run_on_variants("faults", tests, COUNT_OF(tests));
 }
