@@ -95,6 +95,46 @@ TEST(opening_without_fds_left_fails_and_leaves_none_behind) {
     assert_return_code(pollring_fileno(ring), 0);
 }
 
+static void *submit(void *ring) {
+    return thread_result(pollring_submit(ring));
+}
+
+/* Where a program has closed its standard input, the next file of the ring has its number: the waker's, the kernel
+   ring, the host's; or a file that is polled has it. */
+TEST(number_0_is_as_good_as_any_other) {
+    enum { WAKER, KERNEL_RING, HOST, POLLED, ALL };
+    int input = fcntl(0, F_DUPFD_CLOEXEC, 3);
+    for (int which = 0; which < ALL; which++) {
+        struct ends ends = make_pipe();
+        if (which == WAKER)
+            close(0);
+        struct pollring *ring = open_ring();
+        assert_int_equal(in_thread(submit, ring), 0);
+        if (which == KERNEL_RING)
+            close(0);
+        assert_int_equal(pollring_adopt(ring), 0);
+        if (which == HOST)
+            close(0);
+        struct pollfd host = {.fd = pollring_fileno(ring), .events = POLLIN};
+        if (which == POLLED)
+            dup2(ends.near, 0);
+        struct pollring_poll *added = add(ring, which == POLLED ? 0 : ends.near, POLLIN);
+        assert_true(fcntl(0, F_GETFD) >= 0);
+        assert_silence(ring);
+        write_some(ends.far);
+        while (poll(&host, 1, GUARD_MS) < 0 && errno == EINTR)
+            ;
+        assert_int_equal(host.revents, POLLIN);
+        assert_event(ring, added, POLLIN);
+        assert_int_equal(pollring_wake(ring), 0);
+        assert_int_equal(await_event(ring, &(struct pollring_event){0}), 0);
+        close_ring(ring);
+        assert_int_equal(fcntl(0, F_GETFD) >= 0, which == POLLED);
+        assert_return_code(dup2(input, 0), errno);
+    }
+    close(input);
+}
+
 TEST(opening_and_closing_leaves_no_fd_behind) {
     int fds = count_fds(), fd = make_ready_eventfd(), number = rounds(200);
     for (int i = 0; i < number; i++) {
@@ -469,6 +509,7 @@ int main(void) {
         RUN(queues_have_the_sizes_that_were_asked_for),
         RUN(the_set_up_that_was_asked_for_is_the_one_that_stuck),
         RUN(opening_without_fds_left_fails_and_leaves_none_behind),
+        RUN(number_0_is_as_good_as_any_other),
         RUN(opening_and_closing_leaves_no_fd_behind),
         RUN(closing_releases_files_at_once),
         RUN(closing_leaves_no_eintr_behind_for_a_host),
