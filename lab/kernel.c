@@ -135,10 +135,11 @@ void submit_one(struct io_uring *ring) {
         expect_result("io_uring_submit", 1, submitted);
 }
 
-void queue_multishot(struct io_uring *ring, int fd, unsigned mask, uint64_t user_data) {
+struct io_uring_sqe *queue_multishot(struct io_uring *ring, int fd, unsigned mask, uint64_t user_data) {
     struct io_uring_sqe *sqe = next_sqe(ring, user_data);
     io_uring_prep_poll_multishot(sqe, fd, mask);
     sqe->user_data = user_data;
+    return sqe;
 }
 
 void arm_multishot(struct io_uring *ring, int fd, unsigned mask, uint64_t user_data) {

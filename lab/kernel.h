@@ -70,7 +70,7 @@ enum { POLL = 1, OTHER_POLL, REMOVE, UPDATE, NOP, MESSAGE, FIRST_FILE };
 /* A NOP. Preparing it as something else clears the user_data, which has to be set again. */
 struct io_uring_sqe *next_sqe(struct io_uring *ring, uint64_t user_data);
 void submit_one(struct io_uring *ring);
-void queue_multishot(struct io_uring *ring, int fd, unsigned mask, uint64_t user_data);
+struct io_uring_sqe *queue_multishot(struct io_uring *ring, int fd, unsigned mask, uint64_t user_data);
 void arm_multishot(struct io_uring *ring, int fd, unsigned mask, uint64_t user_data);
 void arm_one_shot(struct io_uring *ring, int fd, unsigned mask, uint64_t user_data);
 void submit_nop(struct io_uring *ring);

@@ -7,10 +7,7 @@
 /* ---- fields ---- */
 
 static void expect_result_with_len(struct io_uring *ring, int fd, unsigned len, int expected) {
-    struct io_uring_sqe *sqe = next_sqe(ring, POLL);
-    io_uring_prep_poll_add(sqe, fd, POLLIN);
-    sqe->len = len;
-    sqe->user_data = POLL;
+    queue_multishot(ring, fd, POLLIN, POLL)->len = len;
     submit_one(ring);
     step(text("len 0x%x", len));
     if (expected > 0 && len & IORING_POLL_ADD_MULTI)
@@ -38,10 +35,7 @@ static void len_is_zero_or_multi_and_other_bits_are_refused(void) {
 static void level_flag_is_refused_or_still_polls(void) {
     struct completion got;
     struct io_uring *ring = open_ring();
-    struct io_uring_sqe *sqe = next_sqe(ring, POLL);
-    io_uring_prep_poll_multishot(sqe, make_ready_eventfd(), POLLIN);
-    sqe->len |= IORING_POLL_ADD_LEVEL;
-    sqe->user_data = POLL;
+    queue_multishot(ring, make_ready_eventfd(), POLLIN, POLL)->len |= IORING_POLL_ADD_LEVEL;
     submit_one(ring);
     ensure(await_completion(ring, &got) == 0);
     expect_text(
@@ -52,9 +46,7 @@ static void level_flag_is_refused_or_still_polls(void) {
 enum { ADDR, IOPRIO, OFF, BUF_INDEX, FIELDS };
 
 static void fill_field(struct io_uring *ring, int fd, int field) {
-    struct io_uring_sqe *sqe = next_sqe(ring, POLL);
-    io_uring_prep_poll_multishot(sqe, fd, POLLIN);
-    sqe->user_data = POLL;
+    struct io_uring_sqe *sqe = queue_multishot(ring, fd, POLLIN, POLL);
     sqe->addr = field == ADDR;
     sqe->ioprio = field == IOPRIO;
     sqe->off = field == OFF;
@@ -102,8 +94,7 @@ static void mask_has_32_bits_with_swapped_halves_on_big_endian(void) {
 
 static void multishot_cannot_skip_its_cqes(void) {
     struct io_uring *ring = open_ring();
-    queue_multishot(ring, make_eventfd(), POLLIN, POLL);
-    ring->sq.sqes[0].flags |= IOSQE_CQE_SKIP_SUCCESS;
+    queue_multishot(ring, make_eventfd(), POLLIN, POLL)->flags |= IOSQE_CQE_SKIP_SUCCESS;
     submit_one(ring);
     expect_end(ring, POLL, -EINVAL);
 }
