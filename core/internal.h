@@ -294,10 +294,13 @@ static inline bool kernel_has_work(const struct pollring *ring) {
 static inline bool task_flag_is_set(const struct pollring *ring) {
     return atomic_load_explicit(ring->cq.flags, memory_order_acquire) & ring->cq.task;
 }
-/* Whether there is something to do, as far as memory shows. */
+/* Whether there is something to collect, as far as memory shows. */
+static inline bool is_collectable(const struct pollring *ring) {
+    return !cq_is_empty(ring) || kernel_has_work(ring);
+}
+/* Whether there is something to do, likewise. */
 static inline bool has_work(const struct pollring *ring) {
-    return ring->first_pending || ring->waker_pending || ring->queued || !cq_is_empty(ring) || kernel_has_work(ring) ||
-           ring->unsubmitted;
+    return ring->first_pending || ring->waker_pending || ring->queued || ring->unsubmitted || is_collectable(ring);
 }
 
 #pragma GCC visibility pop

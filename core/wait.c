@@ -8,13 +8,13 @@
 #include <errno.h>
 #include <signal.h>
 
-/* Whether an enter would collect something. Where memory doesn't show that, the kernel is asked. */
-static bool is_collectable(const struct pollring *ring) {
-    return !cq_is_empty(ring) || kernel_has_work(ring) || (ring->backend->peek && ring->backend->peek(ring));
+/* Whether an enter would collect something that memory doesn't show. */
+static bool peek(const struct pollring *ring) {
+    return ring->backend->peek && ring->backend->peek(ring);
 }
 
 bool pollring_pending(const struct pollring *ring) {
-    return has_work(ring) || is_collectable(ring);
+    return has_work(ring) || peek(ring);
 }
 
 static bool is_time(struct timespec deadline) {
@@ -63,7 +63,7 @@ static bool spin(const struct pollring *ring, const struct patience *patience, c
     struct timespec end = deadline_of(
         (struct timespec){.tv_sec = ring->busy_poll_us / 1000000, .tv_nsec = ring->busy_poll_us % 1000000 * 1000L});
     for (unsigned turn = 1;; turn++) {
-        if (is_collectable(ring))
+        if (is_collectable(ring) || peek(ring))
             return true;
         relax();
         if (turn % clock_every == 0 && (is_time(end) || is_over(patience)))
