@@ -221,11 +221,15 @@ static int call_enter(struct pollring *ring, unsigned wait_for, unsigned flags, 
         ring->unsubmitted -= (unsigned)result;
         cancel_the_late(ring, uring);
     }
-    if (unlikely(result == -EBADR)) { /* memory was short, and the kernel has dropped completions: it says so once */
-        polls_recheck(ring);
-        return 0;
-    }
     return result;
+}
+
+/* -EBADR: memory was short, and the kernel has dropped completions. It says so once, and that is seen to here. */
+static int error_of_enter(struct pollring *ring, int error) {
+    if (error != -EBADR)
+        return error;
+    polls_recheck(ring);
+    return 0;
 }
 
 static int uring_submit(struct pollring *ring) {
@@ -250,7 +254,7 @@ static int enter_and_wait(struct pollring *ring, unsigned wait_for, const struct
         flags |= IORING_ENTER_EXT_ARG;
     int result = call_enter(ring, wait_for, flags, extended ? &argument : NULL, extended ? sizeof argument : 0);
     if (result < 0)
-        return result;
+        return error_of_enter(ring, result);
     /* It submitted all, slept, and nothing came: a signal, or the timeout, which the caller tells from its clock. */
     return submitting && (unsigned)result == submitting && cq_is_empty(ring) ? -EINTR : 0;
 }
@@ -273,7 +277,7 @@ static int uring_enter(struct pollring *ring, unsigned wait_for, const struct ti
     int result = call_enter(ring, 0, IORING_ENTER_GETEVENTS, NULL, 0);
     if (result >= 0 && unlikely(task_flag_is_set(ring)) && tail == atomic_load(ring->cq.tail))
         result = look_without_flag(ring);
-    return result < 0 ? result : 0;
+    return result < 0 ? error_of_enter(ring, result) : 0;
 }
 
 /* ---- requests ---- */
