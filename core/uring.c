@@ -252,10 +252,10 @@ static int enter_and_wait(struct pollring *ring, unsigned wait_for, const struct
 }
 
 /*
- * Kernel rule: who adds work adds it first and sets SQ_TASKRUN then. Where another thread is held up between the two, an
- * enter runs the work, and the flag that is set afterwards stays, with nothing pending, until the next work; a resize
- * leaves one too. Whoever looks for as long as the flag is set would look for ever. So it is cleared here, and the
- * look comes after that: what was added before is found, what is added later sets the flag again.
+ * Kernel rule: who adds work adds it first and sets SQ_TASKRUN then. Where another thread is held up between the two,
+ * an enter runs the work, and the flag that is set afterwards stays, with nothing pending, until the next work; a
+ * resize leaves one too. Whoever looks for as long as the flag is set would look for ever. So it is cleared here, and
+ * the look comes after that: what was added before is found, what is added later sets the flag again.
  */
 static int look_without_flag(struct pollring *ring) {
     atomic_fetch_and((_Atomic unsigned *)uring_of(ring)->ring.sq.kflags, ~ring->cq.task);
