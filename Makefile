@@ -42,13 +42,16 @@ BENCH_PROGRAM := $(BUILD)/bench/bench
 SOAK     := $(BUILD)/soak/soak
 LUA_MODULES := $(wildcard lua/pollring/*.lua)
 
+# ---- build ----
+
 all: core python lua    ## Builds the library, the Python package and the Lua module (the default)
-.PHONY: all core python lua liburing
+.PHONY: all core python lua
+.PHONY: liburing    # what all that is compiled asks for
 
 liburing:
 	@$(if $(URING_FOUND),:,$(error pollring needs liburing 2.3 or newer and pkg-config; on Debian and Ubuntu: apt-get install liburing-dev pkgconf))
 
-# ---- the library: build/libpollring.a, build/libpollring.so ----
+# The library: build/libpollring.a, build/libpollring.so
 
 core: $(BUILD)/libpollring.a $(BUILD)/libpollring.so    ## Builds the C library
 
@@ -73,7 +76,7 @@ $(BUILD)/libpollring.so.0: $(call objects,core)
 $(BUILD)/libpollring.so: $(BUILD)/libpollring.so.0
 	ln -sf $(<F) $@
 
-# ---- Python: build/python/pollring/ ----
+# Python: build/python/pollring/
 
 # setuptools decides what is out of date. Tests run on what it makes, so what they test is what pip installs.
 python: | liburing    ## Builds the Python package into build/python
@@ -81,7 +84,7 @@ python: | liburing    ## Builds the Python package into build/python
 	@echo "Python: $(PYTHON) ($(PYTHON_WHY))"
 	CFLAGS="$(CFLAGS)" SWIG="$(SWIG)" $(PYTHON) -W ignore setup.py -q build --build-base $(BUILD)/setuptools --build-lib $(BUILD)/python
 
-# ---- Lua: build/lua/pollring.so ----
+# Lua: build/lua/pollring.so
 
 lua: $(BUILD)/lua/pollring.so $(BUILD)/libpollring_lua.a    ## Builds the Lua module, and the one for hosts in C
 
@@ -114,9 +117,11 @@ GENERATED := $(BUILD)/lua/pollring_wrap.o $(BUILD)/lua/sources.o    # their warn
 $(GENERATED): $(BUILD)/lua/%.o: $(BUILD)/lua/%.c
 	$(COMPILE) -w -c -o $@ $<
 
-# ---- tests, examples, benchmarks ----
+# ---- tests ----
 
-.PHONY: test test-c test-python test-asyncio test-lua soak test-ecosystem test-kernels docs-kernels test-programs c-programs host-programs demo demo-c demo-lua bench bench-check
+.PHONY: test test-c test-python test-asyncio test-lua test-project soak test-ecosystem test-kernels docs-kernels test-programs \
+	check-fresh
+.PHONY: c-programs host-programs    # parts of test-programs
 .SECONDARY:    # keeps the object files of programs
 
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/c/%.o $(BUILD)/libpollring.a
@@ -182,6 +187,8 @@ test-asyncio: python    ## CPython's own tests of asyncio on our event loop, as 
 	$(RUN_TESTS) asyncio
 test-lua: lua host-programs $(BUILD)/tests/lua/process.so    ## Lua tests (busted)
 	$(RUN_TESTS) lua
+test-project: python    ## Checks of the project itself: targets, version, links, workflows
+	$(RUN_TESTS) project
 soak: all $(SOAK)    ## Load for ten minutes; SECONDS=60: for as long; BACKEND=io_uring or epoll: on this one only
 	@LUA="$(LUA)" $(PYTHON) tests/soak/run.py $(or $(SECONDS),600) $(BACKEND)
 test-ecosystem:    ## aiohttp, uvicorn, redis, asyncpg and others on our event loop, from PyPI (needs redis-server, postgresql)
@@ -190,10 +197,10 @@ test-kernels: all c-programs $(BUILD)/tests/lua/process.so    ## C, Python and L
 	@$(PYTHON) tests/kernels/run.py
 docs-kernels: python    ## Writes docs/kernels.md from what test-kernels left; KERNELS="... running" adds this machine
 	PYTHONPATH=$(BUILD)/python $(PYTHON) tests/kernels/document.py
-valgrind: $(TESTS)    ## C tests under valgrind
-	$(RUN_TESTS) valgrind
+check-fresh:    ## ./bootstrap demo in a bare Debian 12 and 13 (root, debootstrap); FRESH=test: ./bootstrap test
+	@tests/fresh.sh $(or $(FRESH),demo)
 
-# ---- instrumented: the same once more, each in a build of its own: build/asan, ... ----
+# ---- tests in instrumented builds: each in a build of its own: build/asan, ... ----
 
 # Without warnings: under the sanitizers gcc gives some that are false, and the first build has given those that are true.
 INSTRUMENTED := asan ubsan tsan fuzz
@@ -209,11 +216,14 @@ HAS_FUZZER = $(shell echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | \
 	$(CLANG) -fsanitize=fuzzer,address,undefined -x c -o /dev/null - 2>/dev/null && echo yes)
 fuzzer: $(if $(filter %/fuzz,$(BUILD)),$(if $(HAS_FUZZER),$(BUILD)/fuzz_calls))
 
-.PHONY: instrumented $(INSTRUMENTED) $(INSTRUMENTED:%=%-programs) asan-python asan-lua valgrind fuzzer
+.PHONY: $(INSTRUMENTED) asan-python asan-lua valgrind
+.PHONY: instrumented fuzzer $(INSTRUMENTED:%=%-programs)    # parts of test-programs
 instrumented: $(INSTRUMENTED:%=%-programs)
 $(INSTRUMENTED:%=%-programs): %-programs: | liburing
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/$* WARNINGS=-w $($*)
 
+valgrind: $(TESTS)    ## C tests under valgrind
+	$(RUN_TESTS) valgrind
 asan: asan-programs    ## C tests under AddressSanitizer, which finds leaks too
 ubsan: ubsan-programs    ## C tests under UndefinedBehaviorSanitizer
 tsan: tsan-programs    ## C tests under ThreadSanitizer
@@ -223,6 +233,9 @@ fuzz: fuzz-programs    ## Random calls of the C API for SECONDS (30) (libFuzzer;
 asan ubsan tsan asan-python asan-lua fuzz:
 	FUZZ_SECONDS="$(SECONDS)" $(RUN_TESTS) $@
 
+# ---- examples and benchmarks ----
+
+.PHONY: demo demo-c demo-lua bench bench-check
 export LUA_PATH_5_4 = lua/?.lua;;
 export LUA_CPATH_5_4 = $(BUILD)/lua/?.so;;
 
@@ -264,16 +277,18 @@ analyze: $(ANALYZED:%.c=$(BUILD)/analyze/%.o)    ## Checks the library with gcc 
 
 lint_with = if command -v $(1) >/dev/null; then $(1) $(2) || failed=1; else echo "left out, not installed: $(1)"; fi
 
-lint:    ## Checks with clang-format, pyflakes3 and shellcheck, as far as they are installed
+lint:    ## Checks with clang-format, ruff, luacheck, shellcheck and codespell, as far as they are installed
 	@failed=0; \
 	$(call lint_with,clang-format,--dry-run -Werror $(C_FILES)); \
-	$(call lint_with,pyflakes3,setup.py python tests examples); \
-	$(call lint_with,shellcheck,bootstrap .ci/run); \
+	$(call lint_with,ruff,check --quiet .); \
+	$(call lint_with,luacheck,--formatter plain lua tests bench examples); \
+	$(call lint_with,shellcheck,bootstrap .ci/run tests/fresh.sh); \
+	$(call lint_with,codespell,); \
 	exit $$failed
 
-# ---- install ----
+# ---- install and release ----
 
-.PHONY: install uninstall clean help
+.PHONY: install uninstall dist picture release-check clean help
 ROOT = $(DESTDIR)$(PREFIX)
 
 install: core lua    ## Installs the library and the Lua module under PREFIX (pip installs the Python package)
@@ -292,8 +307,8 @@ uninstall:    ## Takes away what install put there
 		lib/libpollring.so.0 lib/libpollring.so \
 		lib/pkgconfig/pollring.pc lib/pkgconfig/pollring_lua.pc lib/lua/5.4/pollring.so
 
-# For LuaRocks: the module alone, into the directory that it names.
-.PHONY: rock install-rock dist
+# The module alone, into the directory that LuaRocks names.
+.PHONY: rock install-rock    # for the rockspecs
 rock: $(BUILD)/lua/pollring.so
 install-rock:
 	install -d $(ROCK_LIBDIR)
@@ -304,10 +319,17 @@ dist: $(BUILD)/lua/pollring_wrap.c    ## Makes a source release of the last comm
 	@mkdir -p dist
 	git archive --prefix=$(RELEASE)/generated/ --add-file=$< --prefix=$(RELEASE)/ -o dist/$(RELEASE).tar.gz HEAD
 
+picture: python    ## Draws docs/timeline.svg, the picture in the README, from a run on this machine
+	PYTHONPATH=$(BUILD)/python $(PYTHON) docs/timeline.py
+
+release-check: all    ## Tells what is still to do before a release, from the version to the tests
+	@$(PYTHON) tests/release_check.py
+
 clean:    ## Removes build/
 	rm -rf $(BUILD)
 
 help:    ## Lists the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1\t/p' Makefile | expand -t 16
+	@awk -F ':[^#]*## ' '/^# ---- / { heading = substr($$0, 8, length - 12) } \
+		/^[a-z-]+:[^#]*## / { printf "%s  %-16s%s\n", heading ? "\n" heading "\n" : "", $$1, $$2; heading = "" }' Makefile
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -path $(BUILD)/fresh -prune -o -name '*.d' -type f -print 2>/dev/null)
