@@ -33,7 +33,7 @@ BUILD = ROOT / "build"
 LUA = os.environ.get("LUA", "lua5.4")
 # Several times what they take.
 SECONDS = {"c": 300, "signals-c": 300, "asan": 400, "ubsan": 300, "tsan": 400, "valgrind": 400, "python": 900,
-           "signals-python": 400, "asan-python": 900, "asyncio": 600, "lua": 300, "asan-lua": 400, "fuzz": 90,
+           "signals-python": 400, "asan-python": 900, "project": 60, "asyncio": 600, "lua": 300, "asan-lua": 400, "fuzz": 90,
            "warnings": 400, "soak": 120, "kernels": 240, "instructions": 400}
 SIGNALS = {"POLLRING_TEST_SIGNALS": "1"}  # the fixtures have a timer interrupt the tests each millisecond
 FEW_VARIANTS = {"POLLRING_TEST_VARIANTS": "default tiny"}  # of rings, in Python's tests
@@ -151,10 +151,10 @@ def run_valgrind():
         "valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite"])
 
 
-def run_pytest(name, directory, *options, **environment):
+def run_pytest(name, directory, *options, tests="tests/python", **environment):
     report = BUILD / f"{name}.xml"
     report.unlink(missing_ok=True)
-    wrong = run([sys.executable, "-m", "pytest", "-ra", f"--junitxml={report}", *options, "tests/python"],
+    wrong = run([sys.executable, "-m", "pytest", "-ra", f"--junitxml={report}", *options, tests],
                 seconds_for(name), PYTHONPATH=str(directory / "python"), **environment)
     counts = Counter()
     for case in ElementTree.parse(report).getroot().iter("testcase") if report.exists() else []:
@@ -178,6 +178,10 @@ def run_signals_python():
 
 def run_asan_python():
     return run_pytest("asan-python", BUILD / "asan", **preloaded_asan(), **FEW_VARIANTS)
+
+
+def run_project():
+    return run_pytest("project", BUILD, tests="tests/project")
 
 
 def run_asyncio():
@@ -267,10 +271,18 @@ def run_instructions():
 RUNNERS = {"c": run_c, "signals-c": run_signals_c, "asan": run_asan, "ubsan": run_ubsan, "tsan": run_tsan,
            "valgrind": run_valgrind, "python": run_python, "signals-python": run_signals_python,
            "asan-python": run_asan_python, "asyncio": run_asyncio, "lua": run_lua, "asan-lua": run_asan_lua,
-           "fuzz": run_fuzz, "warnings": run_warnings, "soak": run_soak, "kernels": run_kernels,
+           "project": run_project, "fuzz": run_fuzz, "warnings": run_warnings, "soak": run_soak, "kernels": run_kernels,
            "instructions": run_instructions}
 # Where the machine is slow an emulated one is slower than the tests' patience, which says nothing of this commit.
 ONLY_IF_NAMED = {"kernels"}
+
+
+def leave_result(suites, total):
+    """For `make release-check`."""
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    commit = subprocess.run(describe, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                            text=True).stdout.strip() if shutil.which("git") else ""
+    (BUILD / "last_test.json").write_text(json.dumps({"commit": commit, "suites": suites, **total}))
 
 
 def main(names):
@@ -288,6 +300,7 @@ def main(names):
         if total == before:
             total["failed"] += 1
             complaints.append(f"{name}: no test ran")
+    leave_result(names, total)
     print("", *complaints, sep="\n")
     skipped = f", {total['skipped']} skipped" if total["skipped"] else ""
     print(f"{total['passed']} passed, {total['failed']} failed{skipped}", flush=True)
