@@ -53,8 +53,10 @@ def test_links_of_a_page_lead_somewhere(page):
 @pytest.mark.parametrize("page", [*WORKFLOWS, *PAGES], ids=lambda page: page.name)
 def test_targets_that_a_page_or_workflow_names_are_there(page):
     text = page.read_text()
-    code = text if page.suffix == ".yml" else "\n".join(re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL))
-    commands = set(re.findall(r"(?<!5\.4 )\bmake (?:-\S+ |[A-Z]+=\S+ )*([a-z][a-z-]*)", code))
+    code = re.sub("#.*", "", text) if page.suffix == ".yml" else "\n".join(
+        re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL))
+    code = re.sub("luarocks .*", "", code)  # has a make of its own
+    commands = set(re.findall(r'\bmake (?:-\S+ |[A-Z]+=(?:"[^"]*"|\S+) )*([a-z][a-z-]*)', code))
     assert not commands - EXPLAINED
     assert not set(re.findall(r"\./bootstrap ([a-z]+)", code)) - set(
         re.findall(r"^([a-z]+)\)$", (ROOT / "bootstrap").read_text(), re.MULTILINE))
