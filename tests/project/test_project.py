@@ -1,5 +1,5 @@
-"""What keeps the project itself in order: the Makefile explains its targets, the version is one, links lead somewhere, and
-the workflows run what there is."""
+"""What keeps the project itself in order: the Makefile explains its targets, the version is one, and what pages
+and workflows call is there."""
 
 import re
 import sys
@@ -29,25 +29,6 @@ def test_make_help_explains_every_target_for_people():
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no checkout")
 def test_one_version_is_named_everywhere():
     assert not [*release_check.version_mistakes(), *release_check.built_mistakes()]
-
-
-def anchors(page):
-    """As GitHub makes them of headings."""
-    for heading in re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE):
-        yield re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_of_a_page_lead_somewhere(page):
-    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
-    for link in re.findall(r"(?:\]\(|^\[.*\]: |(?:src|href)=\")([^)\s\"]+)", text, re.MULTILINE):
-        if re.match("https?:|mailto:|../../", link):  # ../../: GitHub's own pages of the repository
-            continue
-        path, _, anchor = link.partition("#")
-        target = page.parent / path if path else page
-        assert target.exists(), f"{page.name} links to {link}"
-        if anchor and target.suffix == ".md":
-            assert anchor in anchors(target), f"{page.name} links to {link}"
 
 
 @pytest.mark.parametrize("page", [*WORKFLOWS, *PAGES], ids=lambda page: page.name)
