@@ -44,6 +44,19 @@ if [ "${BARE-}" ]; then
     exit
 fi
 
+root="" run=""
+clean_up() {
+    if [ "$run" ]; then
+        kill "$run" && wait "$run"
+    fi
+    if [ "$root" ]; then
+        rm -rf --one-file-system "$root"
+    fi
+    run="" root=""
+}
+trap clean_up EXIT
+trap 'exit 1' HUP INT TERM
+
 echo "1..${#suites[@]}"
 failed=0 number=0
 for suite in "${suites[@]}"; do
@@ -56,9 +69,12 @@ for suite in "${suites[@]}"; do
     rm -rf --one-file-system "$root" "build/fresh/$suite.passed"
     mkdir -p "$packages"
     BARE=1 timeout --kill-after=10 "$seconds" unshare --mount --pid --fork --kill-child \
-        tests/fresh.sh "$command" "$suite" "$root" "$packages" >"$log" 2>&1
+        tests/fresh.sh "$command" "$suite" "$root" "$packages" >"$log" 2>&1 &
+    run=$!
+    wait "$run"
     status=$?
-    rm -rf --one-file-system "$root"
+    run=""
+    clean_up
     took="$((SECONDS - started)) s"
     case $status in
     0)
