@@ -45,7 +45,8 @@ LUA_MODULES := $(wildcard lua/pollring/*.lua)
 # ---- build ----
 
 all: core python lua    ## Builds the library, the Python package and the Lua module (the default)
-.PHONY: all core python lua
+# What `make help` lists is for people, and no file; what is for the Makefile itself is told here and below by a .PHONY.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):[^\#]*\#\# .*/\1/p' Makefile)
 .PHONY: liburing    # what all that is compiled asks for
 
 liburing:
@@ -119,8 +120,6 @@ $(GENERATED): $(BUILD)/lua/%.o: $(BUILD)/lua/%.c
 
 # ---- tests ----
 
-.PHONY: test test-c test-python test-asyncio test-lua test-project soak test-ecosystem test-kernels docs-kernels test-programs \
-	check-fresh
 .PHONY: c-programs host-programs    # parts of test-programs
 .SECONDARY:    # keeps the object files of programs
 
@@ -150,7 +149,6 @@ $(BUILD)/tests/test_rules: $(LAB_OBJECTS)
 $(RULES): $(BUILD)/lab/main.o $(LAB_OBJECTS)
 	$(LINK) -o $@ $^ $(URING_LIBS)
 
-.PHONY: rules
 rules: $(RULES)    ## Tries the kernel's rules; TEST_FILTER= chooses, such as '*overflow*'
 	@$(RULES)
 
@@ -216,7 +214,6 @@ HAS_FUZZER = $(shell echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | \
 	$(CLANG) -fsanitize=fuzzer,address,undefined -x c -o /dev/null - 2>/dev/null && echo yes)
 fuzzer: $(if $(filter %/fuzz,$(BUILD)),$(if $(HAS_FUZZER),$(BUILD)/fuzz_calls))
 
-.PHONY: $(INSTRUMENTED) asan-python asan-lua valgrind
 .PHONY: instrumented fuzzer $(INSTRUMENTED:%=%-programs)    # parts of test-programs
 instrumented: $(INSTRUMENTED:%=%-programs)
 $(INSTRUMENTED:%=%-programs): %-programs: | liburing
@@ -235,7 +232,6 @@ asan ubsan tsan asan-python asan-lua fuzz:
 
 # ---- examples and benchmarks ----
 
-.PHONY: demo demo-c demo-lua bench bench-check
 export LUA_PATH_5_4 = lua/?.lua;;
 export LUA_CPATH_5_4 = $(BUILD)/lua/?.so;;
 
@@ -254,7 +250,6 @@ bench-check: $(BENCH_PROGRAM) python lua    ## Counts instructions an event; fai
 
 # ---- what tools say of the source ----
 
-.PHONY: lint warnings analyze
 C_FILES := $(wildcard core/*.[ch] bindings/*/*.[ch] lab/*.[ch] tests/*/*.[ch] examples/c/*.[ch] bench/*.[ch])
 PYTHON_CFLAGS = -I$(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
 COMPILE_ANY = $(COMPILE) $(LUA_CFLAGS) -Ibindings/lua $(PYTHON_CFLAGS)
@@ -288,7 +283,6 @@ lint:    ## Checks with clang-format, ruff, luacheck, shellcheck and codespell, 
 
 # ---- install and release ----
 
-.PHONY: install uninstall dist picture release-check clean help
 ROOT = $(DESTDIR)$(PREFIX)
 
 install: core lua    ## Installs the library and the Lua module under PREFIX (pip installs the Python package)
