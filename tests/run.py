@@ -5,7 +5,7 @@
 
 Each suite's name is one of RUNNERS below: the tests of a language, as they are (c, python, lua), in an instrumented
 build, or with a signal each millisecond; the fuzzer; the compilers' warnings; the C tests on other kernels; how many
-instructions an event takes.
+instructions an event takes; what keeps the project in order (project).
 
 TEST_RESULTS   a file, to which each result is added as a line of JSON: program, test, outcome, reason, count
 TEST_PATIENCE  where the machine is slow, the number by which the time limits are multiplied
