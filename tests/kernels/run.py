@@ -83,11 +83,11 @@ def apt(program, *arguments, cwd=None):
         return subprocess.run([program, "-q", "-c", CACHE / "apt.conf", *arguments], cwd=cwd, timeout=seconds,
                               check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               text=True).stdout
-    except subprocess.TimeoutExpired as error:
-        raise Unavailable(f"{program} {arguments[0]} took more than {seconds} seconds") from error
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"{program} {arguments[0]} took more than {seconds} seconds")
     except subprocess.CalledProcessError as error:
         lines = error.stderr.strip().splitlines() or [f"exit status {error.returncode}"]
-        raise Unavailable(f"{program} {arguments[0]}: {lines[0]}") from error
+        raise Unavailable(f"{program} {arguments[0]}: {lines[0]}")
 
 
 def update_lists():
