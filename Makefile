@@ -37,7 +37,11 @@ programs = $(patsubst $(1)/%.c,$(BUILD)/$(2)/%,$(wildcard $(1)/*.c))
 
 TESTS    := $(call programs,tests/c,tests)
 RULES    := $(BUILD)/lab/pollring-rules
-EXAMPLES := $(call programs,examples/c,examples)
+# Examples for a library are built where it is installed.
+LIBRARIES := zmq_fd=libzmq multi_socket=libcurl async_query=libpq
+INSTALLED := $(foreach pair,$(LIBRARIES),$(shell pkg-config --exists $(lastword $(subst =, ,$(pair))) && echo $(pair)))
+MISSING  := $(foreach pair,$(filter-out $(INSTALLED),$(LIBRARIES)),examples/c/$(firstword $(subst =, ,$(pair))).c)
+EXAMPLES := $(filter-out $(MISSING:examples/c/%.c=$(BUILD)/examples/%),$(call programs,examples/c,examples))
 BENCH_PROGRAM := $(BUILD)/bench/bench
 SOAK     := $(BUILD)/soak/soak
 LUA_MODULES := $(wildcard lua/pollring/*.lua)
@@ -152,6 +156,13 @@ $(RULES): $(BUILD)/lab/main.o $(LAB_OBJECTS)
 rules: $(RULES)    ## Tries the kernel's rules; TEST_FILTER= chooses, such as '*overflow*'
 	@$(RULES)
 
+# Includes for EXAMPLE=LIBRARY, and what to link.
+define with_library
+$(BUILD)/examples/c/$(1).o $(BUILD)/warnings/$(CC)/examples/c/$(1).o: CPPFLAGS += $(shell pkg-config --cflags $(2))
+$(BUILD)/examples/$(1): URING_LIBS += $(shell pkg-config --libs $(2))
+endef
+$(foreach pair,$(INSTALLED),$(eval $(call with_library,$(firstword $(subst =, ,$(pair))),$(lastword $(subst =, ,$(pair))))))
+
 $(EXAMPLES): $(BUILD)/examples/%: $(BUILD)/examples/c/%.o $(BUILD)/libpollring.a
 $(BENCH_PROGRAM): $(call objects,bench) $(BUILD)/libpollring.a
 $(BENCH_PROGRAM): URING_LIBS += $(call peer,ev.h,-lev) $(call peer,uv.h,-luv)
@@ -187,6 +198,8 @@ test-lua: lua host-programs $(BUILD)/tests/lua/process.so    ## Lua tests (buste
 	$(RUN_TESTS) lua
 test-project: python    ## Checks of the project itself: targets, version, links, workflows
 	$(RUN_TESTS) project
+test-examples: python lua $(EXAMPLES)    ## Runs the examples, in all languages
+	$(RUN_TESTS) examples
 soak: all $(SOAK)    ## Load for ten minutes; SECONDS=60: for as long; BACKEND=io_uring or epoll: on this one only
 	@LUA="$(LUA)" $(PYTHON) tests/soak/run.py $(or $(SECONDS),600) $(BACKEND)
 test-ecosystem:    ## aiohttp, uvicorn, redis, asyncpg and others on our event loop, from PyPI (needs redis-server, postgresql)
@@ -248,6 +261,28 @@ bench: $(BENCH_PROGRAM) python lua    ## Compares with all peers that can be had
 bench-check: $(BENCH_PROGRAM) python lua    ## Counts instructions an event; fails where one takes 3% more than it did
 	$(RUN_TESTS) instructions
 
+# ---- documentation ----
+
+SPHINX = PYTHONPATH=$(BUILD)/python PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m sphinx -q -W --keep-going -d $(BUILD)/doctrees docs
+HAS_SPHINX = $(shell $(PYTHON) -c 'import sphinx, myst_parser, furo' 2>/dev/null && echo yes)
+
+docs: python    ## Builds the pages and the manual pages into build/docs and build/man (needs Sphinx, myst-parser, furo)
+	@$(if $(HAS_SPHINX),:,$(error the pages need Sphinx: apt-get install python3-sphinx python3-myst-parser furo))
+	$(SPHINX) -E -b html $(BUILD)/docs
+	$(SPHINX) -b man $(BUILD)/man
+
+# The manual pages are there in a source release, or once `make docs` has run: installing needs no Sphinx.
+.PHONY: install-man uninstall-man    # parts of install and uninstall
+install: install-man
+uninstall: uninstall-man
+MAN_PAGES = $(shell ls generated/pollring.[137] 2>/dev/null || ls $(BUILD)/man/pollring.[137] 2>/dev/null)
+MAN_ROOT = $(DESTDIR)$(PREFIX)/share/man
+install-man:
+	@$(if $(MAN_PAGES),:,echo "left out: the manual pages, which make docs builds")
+	$(foreach page,$(MAN_PAGES),install -D -m 644 $(page) $(MAN_ROOT)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) :
+uninstall-man:
+	rm -f $(foreach section,1 3 7,$(MAN_ROOT)/man$(section)/pollring.$(section))
+
 # ---- what tools say of the source ----
 
 C_FILES := $(wildcard core/*.[ch] bindings/*/*.[ch] lab/*.[ch] tests/*/*.[ch] examples/c/*.[ch] bench/*.[ch])
@@ -259,7 +294,7 @@ $(BUILD)/warnings/$(CC)/%.o: %.c | liburing
 	@mkdir -p $(@D)
 	$(COMPILE_ANY) $(WARNINGS) -Werror -c -o $@ $<
 
-warnings: $(patsubst %.c,$(BUILD)/warnings/$(CC)/%.o,$(filter %.c,$(C_FILES)))    ## Compiles all C, warnings are errors
+warnings: $(patsubst %.c,$(BUILD)/warnings/$(CC)/%.o,$(filter-out $(MISSING),$(filter %.c,$(C_FILES))))    ## Compiles all C, warnings are errors
 
 # The library and what binds it. (Without -O the analyzer follows the source; with it, it takes a realloc() for a leak.)
 ANALYZED := $(wildcard core/*.c bindings/*/*.c)
@@ -311,7 +346,9 @@ install-rock:
 RELEASE = pollring-$(VERSION)
 dist: $(BUILD)/lua/pollring_wrap.c    ## Makes a source release of the last commit, dist/pollring-VERSION.tar.gz
 	@mkdir -p dist
-	git archive --prefix=$(RELEASE)/generated/ --add-file=$< --prefix=$(RELEASE)/ -o dist/$(RELEASE).tar.gz HEAD
+	$(if $(HAS_SPHINX),$(MAKE) docs,@echo "left out: the manual pages, without Sphinx")
+	git archive --prefix=$(RELEASE)/generated/ --add-file=$< $$(ls $(BUILD)/man/pollring.[137] | sed 's/^/--add-file=/') \
+		--prefix=$(RELEASE)/ -o dist/$(RELEASE).tar.gz HEAD
 
 picture: python    ## Draws docs/timeline.svg, the picture in the README, from a run on this machine
 	PYTHONPATH=$(BUILD)/python $(PYTHON) docs/timeline.py

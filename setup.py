@@ -41,9 +41,13 @@ class BuildExt(build_ext):
 # A module exports its init function alone, none of the core's and liburing's.
 FLAGS = dict(extra_compile_args=["-std=gnu11", "-fvisibility=hidden"], extra_link_args=["-Wl,--exclude-libs,ALL"])
 
+# Where there is one: in a source release, or after `make docs`.
+MANUAL = glob("generated/pollring.1") or glob("build/man/pollring.1")
+
 setup(
     version=re.search('POLLRING_VERSION "(.*)"', Path("core/pollring.h").read_text()).group(1),
     cmdclass={"build_ext": BuildExt},
+    data_files=[("share/man/man1", MANUAL)] if MANUAL else [],
     ext_modules=[
         Extension(
             "pollring._pollring",

@@ -35,6 +35,7 @@ struct poller {
 
 /* The pollers, or of them those with these names; ends with one that has no name. */
 struct poller *pollers_chosen(int count, char *const names[]);
+struct poller another(const struct poller *); /* with a state and samples of its own, such as for another thread */
 
 double now(void);                          /* nanoseconds */
 void check(int result, const char *what);  /* exits with a message where result is a negative errno */

@@ -28,6 +28,8 @@ struct poller_state {
     int epoll;
     unsigned count;
     struct pollfd files[MOST_FILES];
+    struct pollring_event events[MOST_FILES];
+    struct epoll_event epoll_events[MOST_FILES];
 #ifdef HAS_LIBEV
     struct ev_loop *ev;
     struct ev_io watchers[MOST_FILES];
@@ -44,8 +46,8 @@ static int unless_interrupted(int count, const char *what) {
     return count < 0 ? 0 : count;
 }
 
-static uintptr_t sink;     /* what a user would do with an event: look whose it is */
-static unsigned collected; /* by callbacks */
+static _Thread_local uintptr_t sink; /* what a user would do with an event: look whose it is */
+static unsigned collected;           /* by callbacks */
 
 /* ---- pollring ---- */
 
@@ -63,7 +65,7 @@ static void pollring_poller_arm(struct poller *self, unsigned count) {
 }
 
 static unsigned pollring_poller_collect(struct poller *self) {
-    static struct pollring_event events[MOST_FILES];
+    struct pollring_event *events = self->state->events;
     int count = pollring_wait(self->state->ring, events, MOST_FILES, NULL);
     check(count == -EINTR ? 0 : count, "pollring_wait");
     for (int i = 0; i < count; i++)
@@ -174,7 +176,7 @@ static void epoll_arm(struct poller *self, unsigned count) {
 }
 
 static unsigned epoll_collect(struct poller *self) {
-    static struct epoll_event events[MOST_FILES];
+    struct epoll_event *events = self->state->epoll_events;
     int count = unless_interrupted(epoll_wait(self->state->epoll, events, MOST_FILES, -1), "epoll_wait");
     for (int i = 0; i < count; i++)
         sink += events[i].data.u64 + events[i].events;
@@ -366,4 +368,13 @@ struct poller *pollers_chosen(int count, char *const names[]) {
     }
     *chosen = (struct poller){0};
     return pollers;
+}
+
+struct poller another(const struct poller *poller) {
+    struct poller copy = *poller;
+    copy.samples = NULL;
+    copy.sample_count = 0;
+    copy.state = calloc(1, sizeof *copy.state);
+    check(copy.state ? 0 : -1, "calloc");
+    return copy;
 }

@@ -61,6 +61,8 @@ TARGETS = [
     ("wakeup", (1, 1), "busy", "epoll", 0.6, "median"),
     ("accept", (4000, 4), "pollring-exclusive", "epoll-exclusive"),
     ("accept", (4000, 4), "pollring-reuseport", "epoll-reuseport"),
+    ("accept", (4000, 4), "pollring-exclusive-threads", "epoll-exclusive-threads"),
+    ("accept", (4000, 4), "pollring-reuseport-threads", "epoll-reuseport-threads"),
     ("lua-events", (1000, 100), "scheduler", "luv-callbacks", 0.5),
     ("lua-events", (1000, 100), "scheduler", "luv-coroutines", 0.4),
     ("lua-events", (1000, 100), "scheduler", "cqueues", 0.15),

@@ -4,15 +4,15 @@
     tests/run.py [c] [asan] [valgrind] [python] [lua] ...  # all but kernels where none is named; the programs are built
 
 Each suite's name is one of RUNNERS below: the tests of a language, as they are (c, python, lua), in an instrumented
-build, or with a signal each millisecond; the fuzzer; the compilers' warnings; the C tests on other kernels; how many
-instructions an event takes; what keeps the project in order (project).
+build, or with a signal each millisecond; the examples; the fuzzer; the compilers' warnings; the C tests on other
+kernels; how many instructions an event takes; what the documentation shows; what keeps the project in order.
 
 TEST_RESULTS   a file, to which each result is added as a line of JSON: program, test, outcome, reason, count
 TEST_PATIENCE  where the machine is slow, the number by which the time limits are multiplied
 
-It knows how each runner reports (cmocka, the soak, the kernel's rules and instructions in TAP, pytest in JUnit's XML,
-busted in a line) and nothing of what is tested. A runner is killed with all its processes at its time limit. One that
-crashed, hung, reported less than it planned or ran no test has failed, whatever it reported.
+It knows how each runner reports (cmocka, the soak, the kernel's rules, instructions and the documentation in TAP,
+pytest in JUnit's XML, busted in a line) and nothing of what is tested. A runner is killed with all its processes at its
+time limit. One that crashed, hung, reported less than it planned or ran no test has failed, whatever it reported.
 """
 
 import json
@@ -33,8 +33,8 @@ BUILD = ROOT / "build"
 LUA = os.environ.get("LUA", "lua5.4")
 # Several times what they take.
 SECONDS = {"c": 300, "signals-c": 300, "asan": 400, "ubsan": 300, "tsan": 400, "valgrind": 400, "python": 900,
-           "signals-python": 400, "asan-python": 900, "project": 60, "asyncio": 600, "lua": 300, "asan-lua": 400, "fuzz": 90,
-           "warnings": 400, "soak": 120, "kernels": 240, "instructions": 400}
+           "signals-python": 400, "asan-python": 900, "asyncio": 600, "lua": 300, "asan-lua": 400, "examples": 300,
+           "project": 60, "fuzz": 90, "warnings": 400, "soak": 120, "kernels": 240, "instructions": 400, "docs": 400}
 SIGNALS = {"POLLRING_TEST_SIGNALS": "1"}  # the fixtures have a timer interrupt the tests each millisecond
 FEW_VARIANTS = {"POLLRING_TEST_VARIANTS": "default tiny"}  # of rings, in Python's tests
 
@@ -223,6 +223,10 @@ def run_asan_lua():
     return run_busted("asan-lua", BUILD / "asan", **preloaded_asan())
 
 
+def run_examples():
+    return run_pytest("examples", BUILD, tests="tests/examples")
+
+
 def run_fuzz():
     """The kept inputs first, then new ones for some seconds; what it finds is left in build/fuzz."""
     program = BUILD / "fuzz/fuzz_calls"
@@ -268,11 +272,16 @@ def run_instructions():
     return [("instructions", run_tap([sys.executable, "bench/instructions.py"], seconds_for("instructions")))]
 
 
+def run_docs():
+    """Every block of code in the documentation, its links; the pages and manual pages built without a warning."""
+    return [("docs", run_tap([sys.executable, "tests/docs/run.py"], seconds_for("docs")))]
+
+
 RUNNERS = {"c": run_c, "signals-c": run_signals_c, "asan": run_asan, "ubsan": run_ubsan, "tsan": run_tsan,
            "valgrind": run_valgrind, "python": run_python, "signals-python": run_signals_python,
            "asan-python": run_asan_python, "asyncio": run_asyncio, "lua": run_lua, "asan-lua": run_asan_lua,
-           "project": run_project, "fuzz": run_fuzz, "warnings": run_warnings, "soak": run_soak, "kernels": run_kernels,
-           "instructions": run_instructions}
+           "examples": run_examples, "fuzz": run_fuzz, "warnings": run_warnings, "soak": run_soak,
+           "kernels": run_kernels, "instructions": run_instructions, "docs": run_docs, "project": run_project}
 # Where the machine is slow an emulated one is slower than the tests' patience, which says nothing of this commit.
 ONLY_IF_NAMED = {"kernels"}
 

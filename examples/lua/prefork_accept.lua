@@ -3,8 +3,8 @@
 --   prefork_accept.lua exclusive     all on one socket; exclusive = true wakes one of them for each connection
 --   prefork_accept.lua reuseport     a socket for each; the kernel shares connections out by their addresses
 --
--- Each answers with its number. 200 connections are made here, and how many each process got is printed. Plain Lua can't
--- fork: the processes run this file again, and inherit the socket by its number.
+-- Each answers with its number. 200 connections are made here, and how many each process got is printed. Plain Lua
+-- can't fork: the processes run this file again, and inherit the socket by its number.
 local pollring = require "pollring"
 local socket = require "socket"
 

@@ -1,8 +1,8 @@
--- One ring watches all that plain Lua can open, each file with one multishot request: pipes of child processes, and both
--- ends of a TCP connection. It prints a line an event, and at the end what that took.
+-- One ring watches all that plain Lua can open, each file with one multishot request: pipes of child processes, and
+-- both ends of a TCP connection. It prints a line an event, and at the end what that took.
 --
--- One line is read of a child's pipe for each event, which is enough for children that pause after each. To get all that
--- any child writes, use pollring.scheduler: for line in scheduler:wrap(io.popen(...)):lines() do ... end
+-- One line is read of a child's pipe for each event, which is enough for children that pause after each. To get all
+-- that any child writes, use pollring.scheduler: for line in scheduler:wrap(io.popen(...)):lines() do ... end
 local pollring = require "pollring"
 local socket = require "socket"
 
@@ -63,8 +63,8 @@ while ring.active > 0 do
   end
 end
 
--- Level or edge, epoll makes a system call to add each file, one to take it out again, and one a batch; level-triggered,
--- it would also report "unread" in each of them.
+-- Level or edge, epoll makes a system call to add each file, one to take it out again, and one a batch;
+-- level-triggered, it would also report "unread" in each of them.
 print(("\n%d events in %d batches, from %d requests, each armed once"):format(count, batches, files))
 print(("pollring: %d system calls, the arming among them"):format(ring:stats().enters))
 print(("epoll:    %d to add, %d to wait, %d to remove: %d"):format(files, batches, files, 2 * files + batches))

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from typing import Any
 
 import pollring
 
@@ -18,16 +19,16 @@ SECONDS = 5
 CHILD = "import time\nfor i in range(8): print('line', i, flush=True); time.sleep(0.5)"
 
 
-def libc(name, *arguments):
+def libc(name: str, *arguments: Any) -> int:
     """Calls what the os module lacks (before Python 3.13 it had no timers, and it has no inotify)."""
     library = ctypes.CDLL(None, use_errno=True)
     result = getattr(library, name)(*arguments)
     if result < 0:
         raise OSError(ctypes.get_errno(), name)
-    return result
+    return int(result)
 
 
-def drain(fd):
+def drain(fd: int) -> None:
     """Reads until there is no more: an event says that there was something, not how much."""
     try:
         while os.read(fd, 65536):
@@ -36,7 +37,7 @@ def drain(fd):
         pass
 
 
-def talk(peer, path):
+def talk(peer: socket.socket, path: str) -> None:
     """Traffic to be watched: messages on the connection, lines in the file; then it hangs up."""
     with peer, open(path, "ab", buffering=0) as file:
         for i in range(12):
@@ -46,8 +47,9 @@ def talk(peer, path):
                 file.write(b"a line\n")
 
 
-def main():
+def main() -> None:
     child = subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE)
+    assert child.stdout
     with socket.create_server(("127.0.0.1", 0)) as server:
         peer = socket.create_connection(server.getsockname())
         connection, _ = server.accept()
@@ -91,4 +93,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

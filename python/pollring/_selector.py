@@ -62,6 +62,7 @@ class RingSelector(selectors._BaseSelectorImpl):
         self._added, self._updated, self._removed = {}, {}, []
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """Watches a file for EVENT_READ, EVENT_WRITE or both. PermissionError for a regular file or a directory."""
         with self._lock:
             key = super().register(fileobj, events, data)
             try:
@@ -76,6 +77,7 @@ class RingSelector(selectors._BaseSelectorImpl):
             return key
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        """No longer watches a file. In the thread that selects it has been let go on return."""
         with self._lock:
             key = super().unregister(fileobj)
             if self._added.pop(key.fd, None) is None:
@@ -85,6 +87,7 @@ class RingSelector(selectors._BaseSelectorImpl):
             return key
 
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """Watches a file for other events, or with other data."""
         with self._lock:
             key = super().get_key(fileobj)
             if events & ~(_READ | _WRITE) or not events:
@@ -119,6 +122,8 @@ class RingSelector(selectors._BaseSelectorImpl):
             return [found for poll, mask in ready if (found := self._key_events(poll, mask))]
 
     def select(self, timeout: Optional[float] = None) -> List[Tuple[selectors.SelectorKey, int]]:
+        """Waits up to timeout seconds (None: for ever) for files that are ready: a list of (key, events), [] at the
+        timeout."""
         deadline = None if timeout is None else time.monotonic() + max(timeout, 0)
 
         def left() -> Optional[float]:

@@ -280,37 +280,9 @@ def test_importing_the_library_imports_nothing_of_the_command():
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
-def manual():
-    return (ROOT / "docs/pollring.1").read_text().replace("\\-", "-")
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_the_manual_names_every_option(name):
-    heading = name.upper()
-    assert f".SH {heading}\n" in manual()
-    section = manual().split(f".SH {heading}\n")[1].split("\n.SH ")[0]
-    for action in parsers()[name]._actions:
-        for option in action.option_strings:
-            assert option in (manual() if option in ("-h", "--help") else section), option
-
-
-def test_the_manual_names_every_step_kind_target_and_exit_status():
-    text = re.sub(r"\\f.", "", manual())
-    assert all(re.search(rf"^\.?[BIR]* ?{verb}\b", text, re.MULTILINE) for verb in VERBS)
-    assert all(re.search(rf"\b{kind}\b", text) for kind in KINDS)
-    targets = re.findall(r"^  (\w+:|PATH|--?)", parsers()["watch"].description, re.MULTILINE)
-    assert len(targets) == 10 and all(re.search(rf"^\.[BI]+ {target}", text, re.MULTILINE) for target in targets)
-    assert re.findall(r"^  (\d+) ", make_parser().epilog, re.MULTILINE) == re.findall(
-        r"^\.TP\n(\d+)$", text.split(".SH EXIT STATUS")[1], re.MULTILINE)
-
-
-def test_the_manual_can_be_formatted():
-    if not shutil.which("groff"):
-        pytest.skip("groff is not installed")
-    done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", str(ROOT / "docs/pollring.1")], stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, timeout=SECONDS,
-                          env={**os.environ, "LD_PRELOAD": ""})  # AddressSanitizer finds faults in groff
-    assert done.stderr == "" and "--no-drain" in re.sub("\x1b\\[[0-9;]*m|.\b", "", done.stdout)
+def test_the_help_of_try_names_every_step_and_kind():
+    text = run("try", "--help").stdout
+    assert all(re.search(rf"^  {name}\b", text, re.MULTILINE) for name in [*VERBS, *KINDS])
 
 
 def completed(line):

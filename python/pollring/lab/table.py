@@ -120,7 +120,7 @@ def make_row(kind: str, situation: str, steps: str) -> Row:
     return Row(kind, situation, result, cells)
 
 
-def _text(row: Row, name: str) -> str:
+def cell_text(row: Row, name: str) -> str:
     cell = row.cells.get(name)
     if not cell:
         return "refused"
@@ -137,13 +137,13 @@ def show(rows: List[Row]) -> None:
     """In sections with headings on a terminal; elsewhere each line has its kind, for grep."""
     if not console():
         print_table(["kind", "situation", *INTERFACES],
-                    [[row.kind, row.situation, *(_text(row, name) for name in INTERFACES)] for row in rows])
+                    [[row.kind, row.situation, *(cell_text(row, name) for name in INTERFACES)] for row in rows])
         return
     lines: List[List[str]] = []
     for number, row in enumerate(rows):
         if not number or row.kind != rows[number - 1].kind:
             lines += [[], [row.kind.upper(), *([""] * len(INTERFACES))]]
-        lines.append([row.situation, *(_text(row, name) for name in INTERFACES)])
+        lines.append([row.situation, *(cell_text(row, name) for name in INTERFACES)])
     print_table(["", *INTERFACES], lines[1:])
 
 
@@ -185,7 +185,7 @@ def _table(rows: List[Row]) -> str:
         steps = escape(", ".join(map(str, row.result.steps)))
         cells = []
         for name in INTERFACES:
-            text = _text(row, name)
+            text = cell_text(row, name)
             style = "other" if text.startswith("≠") else "silent" if text in ("-", "ended", "refused") else ""
             cells.append(f'<td data-of="{escape(name)}" class="{style}"><span>{escape(text)}</span></td>')
         body.append(f"<tr><th>{escape(row.situation)}<br><small>{steps}</small></th>{''.join(cells)}</tr>")

@@ -1,0 +1,34 @@
+-- Sends every client back what it sends, line by line, a task for each:
+--
+--   lua5.4 echo_server.lua [PORT]       without one the kernel chooses; Ctrl-C ends it
+--   nc localhost PORT
+--
+-- Each call of a wrapped socket looks blocking, and blocks only its task.
+local socket = require "socket"
+local scheduler = assert(require("pollring.scheduler").new())
+
+local function echo(socket_of_client)
+  local client <close> = socket_of_client -- closed however the task ends
+  local line, why, rest = client:receive()
+  while line and client:send(line .. "\n") do
+    line, why, rest = client:receive()
+  end
+  if why == "closed" and rest then
+    client:send(rest) -- the last line had no end
+  end
+end
+
+local server = scheduler:wrap(socket.bind("127.0.0.1", tonumber(arg[1] or 0)))
+print("listening on port " .. select(2, server:getsockname()))
+io.stdout:flush()
+scheduler:spawn(function()
+  while true do
+    scheduler:spawn(echo, assert(server:accept()))
+  end
+end)
+
+local ended, why = pcall(scheduler.run, scheduler)
+if not ended then
+  io.stderr:write(why, "\n")
+  os.exit(why:find "interrupted!" and 130 or 1, true) -- 130: by Ctrl-C, as shells say it
+end

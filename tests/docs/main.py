@@ -1,0 +1,5 @@
+"""main: what a program does."""
+import asyncio, pollring
+
+async def main():
+    await asyncio.sleep(0)
