@@ -46,13 +46,17 @@ BENCH_PROGRAM := $(BUILD)/bench/bench
 SOAK     := $(BUILD)/soak/soak
 LUA_MODULES := $(wildcard lua/pollring/*.lua)
 
+# ---- build ----
+
 all: core python lua    ## Builds the library, the Python package and the Lua module (the default)
-.PHONY: all core python lua liburing
+# What `make help` lists is for people, and no file; what is for the Makefile itself is told here and below by a .PHONY.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):[^\#]*\#\# .*/\1/p' Makefile)
+.PHONY: liburing    # what all that is compiled asks for
 
 liburing:
 	@$(if $(URING_FOUND),:,$(error pollring needs liburing 2.3 or newer and pkg-config; on Debian and Ubuntu: apt-get install liburing-dev pkgconf))
 
-# ---- the library: build/libpollring.a, build/libpollring.so ----
+# The library: build/libpollring.a, build/libpollring.so
 
 core: $(BUILD)/libpollring.a $(BUILD)/libpollring.so    ## Builds the C library
 
@@ -77,7 +81,7 @@ $(BUILD)/libpollring.so.0: $(call objects,core)
 $(BUILD)/libpollring.so: $(BUILD)/libpollring.so.0
 	ln -sf $(<F) $@
 
-# ---- Python: build/python/pollring/ ----
+# Python: build/python/pollring/
 
 # setuptools decides what is out of date. Tests run on what it makes, so what they test is what pip installs.
 python: | liburing    ## Builds the Python package into build/python
@@ -85,7 +89,7 @@ python: | liburing    ## Builds the Python package into build/python
 	@echo "Python: $(PYTHON) ($(PYTHON_WHY))"
 	CFLAGS="$(CFLAGS)" SWIG="$(SWIG)" $(PYTHON) -W ignore setup.py -q build --build-base $(BUILD)/setuptools --build-lib $(BUILD)/python
 
-# ---- Lua: build/lua/pollring.so ----
+# Lua: build/lua/pollring.so
 
 lua: $(BUILD)/lua/pollring.so $(BUILD)/libpollring_lua.a    ## Builds the Lua module, and the one for hosts in C
 
@@ -118,9 +122,9 @@ GENERATED := $(BUILD)/lua/pollring_wrap.o $(BUILD)/lua/sources.o    # their warn
 $(GENERATED): $(BUILD)/lua/%.o: $(BUILD)/lua/%.c
 	$(COMPILE) -w -c -o $@ $<
 
-# ---- tests, examples, benchmarks ----
+# ---- tests ----
 
-.PHONY: test test-c test-python test-asyncio test-lua test-examples soak test-ecosystem test-kernels docs-kernels test-programs c-programs host-programs demo demo-c demo-lua bench bench-check
+.PHONY: c-programs host-programs    # parts of test-programs
 .SECONDARY:    # keeps the object files of programs
 
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/c/%.o $(BUILD)/libpollring.a
@@ -149,7 +153,6 @@ $(BUILD)/tests/test_rules: $(LAB_OBJECTS)
 $(RULES): $(BUILD)/lab/main.o $(LAB_OBJECTS)
 	$(LINK) -o $@ $^ $(URING_LIBS)
 
-.PHONY: rules
 rules: $(RULES)    ## Tries the kernel's rules; TEST_FILTER= chooses, such as '*overflow*'
 	@$(RULES)
 
@@ -193,6 +196,8 @@ test-asyncio: python    ## CPython's own tests of asyncio on our event loop, as 
 	$(RUN_TESTS) asyncio
 test-lua: lua host-programs $(BUILD)/tests/lua/process.so    ## Lua tests (busted)
 	$(RUN_TESTS) lua
+test-project: python    ## Checks of the project itself: targets, version, links, workflows
+	$(RUN_TESTS) project
 test-examples: python lua $(EXAMPLES)    ## Runs the examples, in all languages
 	$(RUN_TESTS) examples
 soak: all $(SOAK)    ## Load for ten minutes; SECONDS=60: for as long; BACKEND=io_uring or epoll: on this one only
@@ -203,10 +208,10 @@ test-kernels: all c-programs $(BUILD)/tests/lua/process.so    ## C, Python and L
 	@$(PYTHON) tests/kernels/run.py
 docs-kernels: python    ## Writes docs/kernels.md from what test-kernels left; KERNELS="... running" adds this machine
 	PYTHONPATH=$(BUILD)/python $(PYTHON) tests/kernels/document.py
-valgrind: $(TESTS)    ## C tests under valgrind
-	$(RUN_TESTS) valgrind
+check-fresh:    ## ./bootstrap demo in a bare Debian 12 and 13 (root, debootstrap); FRESH=test: ./bootstrap test
+	@tests/fresh.sh $(or $(FRESH),demo)
 
-# ---- instrumented: the same once more, each in a build of its own: build/asan, ... ----
+# ---- tests in instrumented builds: each in a build of its own: build/asan, ... ----
 
 # Without warnings: under the sanitizers gcc gives some that are false, and the first build has given those that are true.
 INSTRUMENTED := asan ubsan tsan fuzz
@@ -222,11 +227,13 @@ HAS_FUZZER = $(shell echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | \
 	$(CLANG) -fsanitize=fuzzer,address,undefined -x c -o /dev/null - 2>/dev/null && echo yes)
 fuzzer: $(if $(filter %/fuzz,$(BUILD)),$(if $(HAS_FUZZER),$(BUILD)/fuzz_calls))
 
-.PHONY: instrumented $(INSTRUMENTED) $(INSTRUMENTED:%=%-programs) asan-python asan-lua valgrind fuzzer
+.PHONY: instrumented fuzzer $(INSTRUMENTED:%=%-programs)    # parts of test-programs
 instrumented: $(INSTRUMENTED:%=%-programs)
 $(INSTRUMENTED:%=%-programs): %-programs: | liburing
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/$* WARNINGS=-w $($*)
 
+valgrind: $(TESTS)    ## C tests under valgrind
+	$(RUN_TESTS) valgrind
 asan: asan-programs    ## C tests under AddressSanitizer, which finds leaks too
 ubsan: ubsan-programs    ## C tests under UndefinedBehaviorSanitizer
 tsan: tsan-programs    ## C tests under ThreadSanitizer
@@ -235,6 +242,8 @@ asan-lua: asan-programs    ## Lua tests under AddressSanitizer
 fuzz: fuzz-programs    ## Random calls of the C API for SECONDS (30) (libFuzzer; needs clang)
 asan ubsan tsan asan-python asan-lua fuzz:
 	FUZZ_SECONDS="$(SECONDS)" $(RUN_TESTS) $@
+
+# ---- examples and benchmarks ----
 
 export LUA_PATH_5_4 = lua/?.lua;;
 export LUA_CPATH_5_4 = $(BUILD)/lua/?.so;;
@@ -254,7 +263,6 @@ bench-check: $(BENCH_PROGRAM) python lua    ## Counts instructions an event; fai
 
 # ---- documentation ----
 
-.PHONY: docs
 SPHINX = PYTHONPATH=$(BUILD)/python PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m sphinx -q -W --keep-going -d $(BUILD)/doctrees docs
 HAS_SPHINX = $(shell $(PYTHON) -c 'import sphinx, myst_parser, furo' 2>/dev/null && echo yes)
 
@@ -277,7 +285,6 @@ uninstall-man:
 
 # ---- what tools say of the source ----
 
-.PHONY: lint warnings analyze
 C_FILES := $(wildcard core/*.[ch] bindings/*/*.[ch] lab/*.[ch] tests/*/*.[ch] examples/c/*.[ch] bench/*.[ch])
 PYTHON_CFLAGS = -I$(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
 COMPILE_ANY = $(COMPILE) $(LUA_CFLAGS) -Ibindings/lua $(PYTHON_CFLAGS)
@@ -300,16 +307,17 @@ analyze: $(ANALYZED:%.c=$(BUILD)/analyze/%.o)    ## Checks the library with gcc 
 
 lint_with = if command -v $(1) >/dev/null; then $(1) $(2) || failed=1; else echo "left out, not installed: $(1)"; fi
 
-lint:    ## Checks with clang-format, pyflakes3 and shellcheck, as far as they are installed
+lint:    ## Checks with clang-format, ruff, luacheck, shellcheck and codespell, as far as they are installed
 	@failed=0; \
 	$(call lint_with,clang-format,--dry-run -Werror $(C_FILES)); \
-	$(call lint_with,pyflakes3,setup.py python tests examples); \
-	$(call lint_with,shellcheck,bootstrap .ci/run); \
+	$(call lint_with,ruff,check --quiet .); \
+	$(call lint_with,luacheck,--formatter plain lua tests bench examples); \
+	$(call lint_with,shellcheck,bootstrap .ci/run tests/fresh.sh); \
+	$(call lint_with,codespell,); \
 	exit $$failed
 
-# ---- install ----
+# ---- install and release ----
 
-.PHONY: install uninstall clean help
 ROOT = $(DESTDIR)$(PREFIX)
 
 install: core lua    ## Installs the library and the Lua module under PREFIX (pip installs the Python package)
@@ -328,8 +336,8 @@ uninstall:    ## Takes away what install put there
 		lib/libpollring.so.0 lib/libpollring.so \
 		lib/pkgconfig/pollring.pc lib/pkgconfig/pollring_lua.pc lib/lua/5.4/pollring.so
 
-# For LuaRocks: the module alone, into the directory that it names.
-.PHONY: rock install-rock dist
+# The module alone, into the directory that LuaRocks names.
+.PHONY: rock install-rock    # for the rockspecs
 rock: $(BUILD)/lua/pollring.so
 install-rock:
 	install -d $(ROCK_LIBDIR)
@@ -342,10 +350,17 @@ dist: $(BUILD)/lua/pollring_wrap.c    ## Makes a source release of the last comm
 	git archive --prefix=$(RELEASE)/generated/ --add-file=$< $$(ls $(BUILD)/man/pollring.[137] | sed 's/^/--add-file=/') \
 		--prefix=$(RELEASE)/ -o dist/$(RELEASE).tar.gz HEAD
 
+picture: python    ## Draws docs/timeline.svg, the picture in the README, from a run on this machine
+	PYTHONPATH=$(BUILD)/python $(PYTHON) docs/timeline.py
+
+release-check: all    ## Tells what is still to do before a release, from the version to the tests
+	@$(PYTHON) tests/release_check.py
+
 clean:    ## Removes build/
 	rm -rf $(BUILD)
 
 help:    ## Lists the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1\t/p' Makefile | expand -t 16
+	@awk -F ':[^#]*## ' '/^# ---- / { heading = substr($$0, 8, length - 12) } \
+		/^[a-z-]+:[^#]*## / { printf "%s  %-16s%s\n", heading ? "\n" heading "\n" : "", $$1, $$2; heading = "" }' Makefile
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -path $(BUILD)/fresh -prune -o -name '*.d' -type f -print 2>/dev/null)

@@ -346,13 +346,13 @@ static void expect_sizes(const unsigned given[2], unsigned sq_entries, unsigned 
 }
 
 static void sizes_are_rounded_up_to_powers_of_two(void) {
-    unsigned given[2];
+    unsigned given[2] = {0};
     expect_allowed("SQ 5, CQ 100", 0, sizes_of(5, 100, given));
     expect_sizes(given, 8, 128);
 }
 
 static void sizes_go_to_32768_and_65536(void) {
-    unsigned given[2];
+    unsigned given[2] = {0};
     int error = sizes_of(32768, 65536, given);
     if (error == -ENOMEM)
         skip_because("rings are charged to RLIMIT_MEMLOCK here");

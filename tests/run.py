@@ -5,14 +5,14 @@
 
 Each suite's name is one of RUNNERS below: the tests of a language, as they are (c, python, lua), in an instrumented
 build, or with a signal each millisecond; the examples; the fuzzer; the compilers' warnings; the C tests on other
-kernels; how many instructions an event takes; what the documentation shows.
+kernels; how many instructions an event takes; what the documentation shows; what keeps the project in order.
 
 TEST_RESULTS   a file, to which each result is added as a line of JSON: program, test, outcome, reason, count
 TEST_PATIENCE  where the machine is slow, the number by which the time limits are multiplied
 
-It knows how each runner reports (cmocka, the soak, the kernel's rules, instructions and the documentation in TAP, pytest in JUnit's XML,
-busted in a line) and nothing of what is tested. A runner is killed with all its processes at its time limit. One that
-crashed, hung, reported less than it planned or ran no test has failed, whatever it reported.
+It knows how each runner reports (cmocka, the soak, the kernel's rules, instructions and the documentation in TAP,
+pytest in JUnit's XML, busted in a line) and nothing of what is tested. A runner is killed with all its processes at its
+time limit. One that crashed, hung, reported less than it planned or ran no test has failed, whatever it reported.
 """
 
 import json
@@ -34,7 +34,7 @@ LUA = os.environ.get("LUA", "lua5.4")
 # Several times what they take.
 SECONDS = {"c": 300, "signals-c": 300, "asan": 400, "ubsan": 300, "tsan": 400, "valgrind": 400, "python": 900,
            "signals-python": 400, "asan-python": 900, "asyncio": 600, "lua": 300, "asan-lua": 400, "examples": 300,
-           "fuzz": 90, "warnings": 400, "soak": 120, "kernels": 240, "instructions": 400, "docs": 400}
+           "project": 60, "fuzz": 90, "warnings": 400, "soak": 120, "kernels": 240, "instructions": 400, "docs": 400}
 SIGNALS = {"POLLRING_TEST_SIGNALS": "1"}  # the fixtures have a timer interrupt the tests each millisecond
 FEW_VARIANTS = {"POLLRING_TEST_VARIANTS": "default tiny"}  # of rings, in Python's tests
 
@@ -180,6 +180,10 @@ def run_asan_python():
     return run_pytest("asan-python", BUILD / "asan", **preloaded_asan(), **FEW_VARIANTS)
 
 
+def run_project():
+    return run_pytest("project", BUILD, tests="tests/project")
+
+
 def run_asyncio():
     counts = Counter()
 
@@ -277,9 +281,17 @@ RUNNERS = {"c": run_c, "signals-c": run_signals_c, "asan": run_asan, "ubsan": ru
            "valgrind": run_valgrind, "python": run_python, "signals-python": run_signals_python,
            "asan-python": run_asan_python, "asyncio": run_asyncio, "lua": run_lua, "asan-lua": run_asan_lua,
            "examples": run_examples, "fuzz": run_fuzz, "warnings": run_warnings, "soak": run_soak,
-           "kernels": run_kernels, "instructions": run_instructions, "docs": run_docs}
+           "kernels": run_kernels, "instructions": run_instructions, "docs": run_docs, "project": run_project}
 # Where the machine is slow an emulated one is slower than the tests' patience, which says nothing of this commit.
 ONLY_IF_NAMED = {"kernels"}
+
+
+def leave_result(suites, total):
+    """For `make release-check`."""
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    commit = subprocess.run(describe, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                            text=True).stdout.strip() if shutil.which("git") else ""
+    (BUILD / "last_test.json").write_text(json.dumps({"commit": commit, "suites": suites, **total}))
 
 
 def main(names):
@@ -297,6 +309,7 @@ def main(names):
         if total == before:
             total["failed"] += 1
             complaints.append(f"{name}: no test ran")
+    leave_result(names, total)
     print("", *complaints, sep="\n")
     skipped = f", {total['skipped']} skipped" if total["skipped"] else ""
     print(f"{total['passed']} passed, {total['failed']} failed{skipped}", flush=True)

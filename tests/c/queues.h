@@ -32,8 +32,10 @@ static inline int map_queues(const struct pollring *ring, struct io_uring *queue
         return error;
     error = io_uring_queue_mmap(fd, &params, queues);
     io_uring_queue_exit(&twin);
-    if (!error)
+    if (!error) {
         queues->sq.sqe_head = queues->sq.sqe_tail = *queues->sq.ktail;
+        queues->ring_fd = queues->enter_ring_fd = fd; /* newer liburings leave that to who maps */
+    }
     return error;
 }
 

@@ -28,7 +28,8 @@ NEEDS = {"zmq_fd": ("zmq", "python3-zmq", "libzmq3-dev"),  # Python's module and
          "async_query": ("psycopg2", "python3-psycopg2", "libpq-dev")}
 PROGRAMS = sorted((file.parent.name, file.stem) for file in ROOT.glob("examples/*/*.*")
                   if file.suffix != ".md" and not file.stem.startswith("host_"))
-ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "", "PYTHONPATH": str(BUILD / "python"), "LUA_CPATH_5_4": f"{BUILD}/lua/?.so;;"}
+ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "", "PYTHONPATH": str(BUILD / "python"),
+               "LUA_CPATH_5_4": f"{BUILD}/lua/?.so;;"}
 
 
 def argv(language, name):

@@ -176,7 +176,8 @@ end
 
 local function lua(script, wrapper)
   local paths = ("LUA_CPATH_5_4=%s LUA_PATH_5_4=%s "):format(quoted(package.cpath), quoted(package.path))
-  return paths .. "exec timeout 20 " .. (wrapper or "") .. " " .. quoted(arg[-1] or "lua5.4") .. " -e " .. quoted(script) .. " 2>&1"
+  local interpreter = quoted(arg[-1] or "lua5.4")
+  return ("%sexec timeout 20 %s %s -e %s 2>&1"):format(paths, wrapper or "", interpreter, quoted(script))
 end
 
 -- Starts a script; what it writes, errors included, can be read from the file returned.

@@ -502,7 +502,7 @@ static void crowd(unsigned wanted, double until) {
     for (unsigned life = 0; !life || now() < until; life++) {
         const struct variant *chosen = variant(life + 1); /* the small queues first */
         struct pollring *ring = open_ring(chosen);
-        double life_until = now() + A_LIFE_S < until ? now() + A_LIFE_S : until;
+        double life_until = now() + (double)A_LIFE_S < until ? now() + (double)A_LIFE_S : until;
         for (unsigned i = 0; i < count; i++)
             arm(ring, &files[i]);
         for (unsigned i = 0; i < 4 || now() < life_until; i++, figures.rounds++) {
@@ -757,10 +757,10 @@ int main(int count, char **arguments) {
     alarm((unsigned)(4 * seconds) + 60); /* what hangs without a word is killed */
     double start = now();
     printf("%s: %.0f seconds, seed %#lx\n", backend_name, seconds, seed);
-    churn((unsigned long)(seconds * REMOVALS_A_SECOND));
+    churn((unsigned long)(seconds * (double)REMOVALS_A_SECOND));
     double left = start + seconds - now();
     left = left > seconds / 4 ? left : seconds / 4;
-    crowd(seconds < A_FULL_SOAK_S ? CROWD / 5 : CROWD, now() + left / 2);
+    crowd(seconds < (double)A_FULL_SOAK_S ? CROWD / 5 : CROWD, now() + left / 2);
     hammer(now() + left / 2);
     return 0;
 }
