@@ -120,7 +120,7 @@ $(GENERATED): $(BUILD)/lua/%.o: $(BUILD)/lua/%.c
 
 # ---- tests, examples, benchmarks ----
 
-.PHONY: test test-c test-python test-asyncio test-lua test-examples soak test-ecosystem test-kernels docs-kernels test-programs c-programs host-programs demo demo-c demo-lua bench bench-check
+.PHONY: test test-c test-python test-asyncio test-lua test-examples soak test-ecosystem typecheck check-packages test-kernels docs-kernels test-programs c-programs host-programs demo demo-c demo-lua bench bench-check
 .SECONDARY:    # keeps the object files of programs
 
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/c/%.o $(BUILD)/libpollring.a
@@ -199,6 +199,8 @@ soak: all $(SOAK)    ## Load for ten minutes; SECONDS=60: for as long; BACKEND=i
 	@LUA="$(LUA)" $(PYTHON) tests/soak/run.py $(or $(SECONDS),600) $(BACKEND)
 test-ecosystem:    ## aiohttp, uvicorn, redis, asyncpg and others on our event loop, from PyPI (needs redis-server, postgresql)
 	$(PYTHON) tests/ecosystem/run.py --python $(PYTHON)
+typecheck: python    ## mypy --strict, stubtest and pyright on the package, its stubs and the examples, from PyPI
+	@$(PYTHON) tests/packages/typecheck.py
 test-kernels: all c-programs $(BUILD)/tests/lua/process.so    ## C, Python and Lua tests on Debian's kernels, in qemu; KERNELS="6.1 7": on those; QUICK=1: C only
 	@$(PYTHON) tests/kernels/run.py
 docs-kernels: python    ## Writes docs/kernels.md from what test-kernels left; KERNELS="... running" adds this machine

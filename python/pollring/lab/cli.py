@@ -55,7 +55,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, epilog=epilog, allow_abbrev=False,
                          **options)
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]  # it misreads typeshed's overloads
+            self, args: Any = None, namespace: Any = None) -> Any:
         """Names an unknown option, where argparse would tell what else is missing."""
         for word in args or ():
             if self._subparsers and not word.startswith("-"):
