@@ -9,6 +9,7 @@ import sys
 import sysconfig
 from glob import glob
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 if not sys.platform.startswith("linux"):
     sys.exit(f"pollring is for Linux: multishot poll is a request of its io_uring, which {sys.platform} has not.")
@@ -18,7 +19,8 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.sdist import sdist
 
 INTERFACE = "bindings/python/pollring.i"
-RELEASED_WRAPPER = "generated/pollring_python_wrap.c"  # what swig makes of it; only source releases have it
+# What swig makes of Python's interface and of Lua's (the Makefile looks for it); only source releases have it.
+RELEASED_WRAPPER, RELEASED_LUA_WRAPPER = "generated/pollring_python_wrap.c", "generated/pollring_wrap.c"
 SWIG = os.environ.get("SWIG") or "swig"
 
 
@@ -45,10 +47,10 @@ def swig_need():
     return shutil.which(SWIG), f"swig for building from a checkout ({SWIG} isn't there)", "swig"
 
 
-def run_swig(command, output):
+def run_swig(command, output, language=("-python", "-interface", "_pollring"), interface=INTERFACE):
     command.mkpath(os.path.dirname(output))
-    command.spawn([SWIG, "-python", "-interface", "_pollring", "-Ibindings", "-Icore",
-                   "-outdir", os.path.dirname(output), "-o", output, INTERFACE])
+    with TemporaryDirectory() as unused:  # for the Python that it writes beside the C
+        command.spawn([SWIG, *language, "-Ibindings", "-Icore", "-outdir", unused, "-o", output, interface])
 
 
 class BuildExt(build_ext):
@@ -79,14 +81,18 @@ class BuildExt(build_ext):
 
 
 class Sdist(sdist):
-    """A source release, which carries what swig makes."""
+    """A source release for every language, which carries what swig makes. (What is left out or may be missing is not in
+    MANIFEST.in, which complains where there is none.)"""
 
     def make_release_tree(self, base_dir, files):
-        # Not by MANIFEST.in, which complains where there are none to leave out.
-        super().make_release_tree(base_dir, [file for file in files if not file.endswith((".pyc", ".so"))])
-        if not os.path.exists(RELEASED_WRAPPER):  # else it is one of the files
+        wrappers = [RELEASED_WRAPPER, RELEASED_LUA_WRAPPER]
+        released = all(map(os.path.exists, wrappers))  # of a source release it is another one
+        files = {file for file in files if not file.endswith((".pyc", ".so"))}.union(wrappers if released else ())
+        super().make_release_tree(base_dir, sorted(files))
+        if not released:
             require(swig_need())
             run_swig(self, os.path.join(base_dir, RELEASED_WRAPPER))
+            run_swig(self, os.path.join(base_dir, RELEASED_LUA_WRAPPER), ["-lua"], "bindings/lua/pollring.i")
 
 
 # A module exports its init function alone, none of the core's and liburing's.

