@@ -81,18 +81,18 @@ class BuildExt(build_ext):
 
 
 class Sdist(sdist):
-    """A source release for every language, which carries what swig makes. (What is left out or may be missing is not in
-    MANIFEST.in, which complains where there is none.)"""
+    """A source release for every language, which carries what swig makes, and the manual pages after `make docs`. (What
+    is left out or may be missing is not in MANIFEST.in, which complains where there is none.)"""
 
     def make_release_tree(self, base_dir, files):
-        wrappers = [RELEASED_WRAPPER, RELEASED_LUA_WRAPPER]
-        released = all(map(os.path.exists, wrappers))  # of a source release it is another one
-        files = {file for file in files if not file.endswith((".pyc", ".so"))}.union(wrappers if released else ())
+        files = {file for file in files if not file.endswith((".pyc", ".so"))}.union(glob("generated/*"))
         super().make_release_tree(base_dir, sorted(files))
-        if not released:
+        if RELEASED_WRAPPER not in files:  # else this is made of a source release
             require(swig_need())
             run_swig(self, os.path.join(base_dir, RELEASED_WRAPPER))
             run_swig(self, os.path.join(base_dir, RELEASED_LUA_WRAPPER), ["-lua"], "bindings/lua/pollring.i")
+            for page in glob("build/man/pollring.[137]"):
+                self.copy_file(page, os.path.join(base_dir, "generated"))
 
 
 # A module exports its init function alone, none of the core's and liburing's.
