@@ -12,13 +12,13 @@ LUA_CFLAGS ?= $(shell pkg-config --cflags $(LUA) 2>/dev/null)
 
 # The Python to build for: the first of these that has its headers, setuptools and pytest, else the first that has all
 # but pytest. A version manager's python3 is often first on PATH and lacks what the distribution's has.
-PYTHONS := python3 /usr/bin/python3
+PYTHON_CANDIDATES := python3 /usr/bin/python3
 CAN_BUILD = import os, sys, sysconfig; from importlib.util import find_spec as has; \
 	has("setuptools") and os.path.exists(sysconfig.get_path("include") + "/Python.h")
-first_python = $(firstword $(foreach p,$(PYTHONS),$(shell $(p) -c '$(1) and print(sys.executable)' 2>/dev/null)))
+first_python = $(firstword $(foreach p,$(PYTHON_CANDIDATES),$(shell $(p) -c '$(1) and print(sys.executable)' 2>/dev/null)))
 ifndef PYTHON
 PYTHON := $(or $(call first_python,$(CAN_BUILD) and has("pytest")),$(call first_python,$(CAN_BUILD)))
-PYTHON_WHY := the first of $(PYTHONS) with Python.h, setuptools and, where possible, pytest; PYTHON= chooses another
+PYTHON_WHY := the first of $(PYTHON_CANDIDATES) with Python.h, setuptools and, where possible, pytest; PYTHON= chooses another
 else
 PYTHON_WHY := chosen by PYTHON=
 endif
@@ -204,6 +204,10 @@ soak: all $(SOAK)    ## Load for ten minutes; SECONDS=60: for as long; BACKEND=i
 	@LUA="$(LUA)" $(PYTHON) tests/soak/run.py $(or $(SECONDS),600) $(BACKEND)
 test-ecosystem:    ## aiohttp, uvicorn, redis, asyncpg and others on our event loop, from PyPI (needs redis-server, postgresql)
 	$(PYTHON) tests/ecosystem/run.py --python $(PYTHON)
+check-packages:    ## Builds a source release and wheels, installs and tests them, with tools from PyPI; PYTHONS="python3.9 ..."
+	@$(PYTHON) tests/packages/run.py $(PYTHONS)
+typecheck: python    ## mypy --strict, stubtest and pyright on the package, its stubs and the examples, from PyPI
+	@$(PYTHON) tests/packages/typecheck.py
 test-kernels: all c-programs $(BUILD)/tests/lua/process.so    ## C, Python and Lua tests on Debian's kernels, in qemu; KERNELS="6.1 7": on those; QUICK=1: C only
 	@$(PYTHON) tests/kernels/run.py
 docs-kernels: python    ## Writes docs/kernels.md from what test-kernels left; KERNELS="... running" adds this machine

@@ -5,7 +5,8 @@
 
 Each suite's name is one of RUNNERS below: the tests of a language, as they are (c, python, lua), in an instrumented
 build, or with a signal each millisecond; the examples; the fuzzer; the compilers' warnings; the C tests on other
-kernels; how many instructions an event takes; what the documentation shows; what keeps the project in order.
+kernels; how many instructions an event takes; what the documentation shows; what keeps the project in order; what is
+installed from a source release; what type checkers say.
 
 TEST_RESULTS   a file, to which each result is added as a line of JSON: program, test, outcome, reason, count
 TEST_PATIENCE  where the machine is slow, the number by which the time limits are multiplied
@@ -34,7 +35,8 @@ LUA = os.environ.get("LUA", "lua5.4")
 # Several times what they take.
 SECONDS = {"c": 300, "signals-c": 300, "asan": 400, "ubsan": 300, "tsan": 400, "valgrind": 400, "python": 900,
            "signals-python": 400, "asan-python": 900, "asyncio": 600, "lua": 300, "asan-lua": 400, "examples": 300,
-           "project": 60, "fuzz": 90, "warnings": 400, "soak": 120, "kernels": 240, "instructions": 400, "docs": 400}
+           "project": 60, "fuzz": 90, "warnings": 400, "soak": 120, "kernels": 240, "instructions": 400, "docs": 400,
+           "packages": 300, "types": 500}
 SIGNALS = {"POLLRING_TEST_SIGNALS": "1"}  # the fixtures have a timer interrupt the tests each millisecond
 FEW_VARIANTS = {"POLLRING_TEST_VARIANTS": "default tiny"}  # of rings, in Python's tests
 
@@ -277,11 +279,22 @@ def run_docs():
     return [("docs", run_tap([sys.executable, "tests/docs/run.py"], seconds_for("docs")))]
 
 
+def run_packages():
+    """The short form of `make check-packages`: offline, for this Python."""
+    return [("packages", run_tap([sys.executable, "tests/packages/run.py", "--offline"], seconds_for("packages")))]
+
+
+def run_types():
+    """`make typecheck`, with checkers from PyPI."""
+    return [("types", run_tap([sys.executable, "tests/packages/typecheck.py"], seconds_for("types")))]
+
+
 RUNNERS = {"c": run_c, "signals-c": run_signals_c, "asan": run_asan, "ubsan": run_ubsan, "tsan": run_tsan,
            "valgrind": run_valgrind, "python": run_python, "signals-python": run_signals_python,
            "asan-python": run_asan_python, "asyncio": run_asyncio, "lua": run_lua, "asan-lua": run_asan_lua,
            "examples": run_examples, "fuzz": run_fuzz, "warnings": run_warnings, "soak": run_soak,
-           "kernels": run_kernels, "instructions": run_instructions, "docs": run_docs, "project": run_project}
+           "kernels": run_kernels, "instructions": run_instructions, "docs": run_docs, "project": run_project,
+           "packages": run_packages, "types": run_types}
 # Where the machine is slow an emulated one is slower than the tests' patience, which says nothing of this commit.
 ONLY_IF_NAMED = {"kernels"}
 

@@ -473,7 +473,7 @@ static PyMethodDef loop_methods[] = {
     {"_run_once", run_once, METH_NOARGS, NULL},
     {"_add_callback", add_callback, METH_O, NULL},
     {"_write_to_self", write_to_self, METH_NOARGS, NULL},
-    {"time", loop_time, METH_NOARGS, "Now, in seconds of the loop's clock: that of time.monotonic()."},
+    {"time", loop_time, METH_NOARGS, "time($self)\n--\n\nNow, in seconds of the loop's clock: that of time.monotonic()."},
     {"call_soon", (PyCFunction)(void (*)(void))call_soon, METH_FASTCALL | METH_KEYWORDS, call_soon_doc},
     {"call_soon_threadsafe", (PyCFunction)(void (*)(void))call_soon_threadsafe, METH_FASTCALL | METH_KEYWORDS,
      call_soon_threadsafe_doc},

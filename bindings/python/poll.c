@@ -169,7 +169,7 @@ static PyObject *poll_iternext(PyObject *object) {
 }
 
 PyDoc_STRVAR(wait_doc,
-             "wait(timeout=None)\n--\n\n"
+             "wait($self, timeout=None)\n--\n\n"
              "Waits for this poll's next event, at most timeout seconds (None: for ever).\n\n"
              "Returns Events (negative: an errno), 0 at the timeout or after ring.wake(), None when the poll has "
              "ended.\nEvents of other polls that come meanwhile are kept for them.");

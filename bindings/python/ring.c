@@ -74,7 +74,7 @@ static void ring_dealloc(PyObject *object) {
 }
 
 PyDoc_STRVAR(close_doc,
-             "close()\n--\n\n"
+             "close($self)\n--\n\n"
              "Ends every poll and releases its file before it returns. Harmless on a closed ring. Iterators over polls "
              "and\nover events() end, also that of the loop it is called in.\n\n"
              "In a forked child it releases the child's memory only. From another thread than the ring's owner "
@@ -199,7 +199,7 @@ static PyObject *wait_for_batch(struct ring_object *self, struct timeout *timeou
 
 PyDoc_STRVAR(
     wait_doc,
-    "wait(timeout=None, max_events=0)\n--\n\n"
+    "wait($self, timeout=None, max_events=0)\n--\n\n"
     "Collects everything that is pending, and waits at most timeout seconds (None: for ever) where nothing is.\n\n"
     "Returns a list of (Poll, Events), at most max_events long if that isn't 0; [] at the timeout or after wake().\n"
     "Negative Events are an errno: -ECANCELED for a poll that was removed. Other threads run meanwhile.");

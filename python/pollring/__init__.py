@@ -7,6 +7,11 @@
 
 from __future__ import annotations
 
+import sys
+
+if "linux" not in sys.platform:  # so put that type checkers elsewhere go on
+    raise ImportError(f"pollring is for Linux: multishot poll is a request of its io_uring, which {sys.platform} has not")
+
 from ._event import Events
 from ._poll import Poll
 from ._pollring import (

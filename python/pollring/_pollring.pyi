@@ -4,6 +4,8 @@ from asyncio import Handle
 from socket import socket
 from typing import Any, Dict, Iterable, Iterator, List, NoReturn, Optional, Tuple
 
+from typing_extensions import Self
+
 from ._event import Events
 from ._poll import Poll as PublicPoll
 from ._ring import Ring as PublicRing
@@ -22,7 +24,7 @@ class Poll(Iterator[Events]):
     @property
     def multishot(self) -> bool: ...
     data: Any
-    def __init__(self, ring: Ring, fileobj: Any, events: int, flags: int, data: Any) -> None: ...
+    def __new__(cls, ring: Ring, fileobj: Any, events: int, flags: int, data: Any) -> Self: ...
     def __next__(self) -> Events: ...
     def wait(self, timeout: Optional[float] = ...) -> Optional[Events]: ...
 
@@ -68,6 +70,22 @@ PINNED: int
 SETUP_DEFER_TASKRUN: int
 SETUP_COOP_TASKRUN: int
 SETUP_PLAIN: int
+CAUSE_NONE: int
+CAUSE_SYSCTL: int
+CAUSE_SECCOMP: int
+CAUSE_KERNEL: int
+CAUSE_FD_LIMIT: int
+CAUSE_MEMLOCK: int
+CAUSE_MEMORY: int
+CAUSE_UNKNOWN: int
+END_NONE: int
+END_REMOVED: int
+END_HANGUP: int
+END_ERROR: int
+END_ONESHOT: int
+END_UNPOLLABLE: int
+END_OVERFLOW: int
+END_CLOSED: int
 ONESHOT: int
 NO_REARM: int
 KEEP_HANGUP: int

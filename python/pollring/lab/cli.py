@@ -7,6 +7,7 @@ exit statuses that are its own.
 """
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -54,7 +55,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, epilog=epilog, allow_abbrev=False,
                          **options)
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]  # it misreads typeshed's overloads
+            self, args: Any = None, namespace: Any = None) -> Any:
         """Names an unknown option, where argparse would tell what else is missing."""
         for word in args or ():
             if self._subparsers and not word.startswith("-"):
@@ -93,6 +95,8 @@ def make_parser() -> Parser:
 def parse(argv: List[str]) -> argparse.Namespace:
     """Arguments of the whole command line. What follows "--" becomes ``command`` of the one that takes it, watch."""
     argv, after = (argv[:argv.index("--")], argv[argv.index("--") + 1:]) if "--" in argv else (argv, None)
+    arguments: argparse.Namespace
+    rest: List[str]
     arguments, rest = make_parser().parse_known_args(argv)
     if rest and hasattr(arguments, "targets") and not any(word.startswith("-") for word in rest):
         arguments.targets += rest  # argparse finds positionals before options, or after them, but not both
@@ -109,7 +113,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Runs one command line; returns its exit status."""
     if sys.stdout is None:  # closed by who started it
         sys.stdout = open(os.devnull, "w")
-    sys.stdout.reconfigure(errors=terminal.TO_ASCII)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=terminal.TO_ASCII)
     if "_ARGCOMPLETE" in os.environ:
         import_module(f"{__package__}.completion").answer(make_parser())
     arguments: Dict[str, Any] = {}
@@ -118,11 +123,12 @@ def main(argv: Optional[List[str]] = None) -> int:
         arguments = vars(parsed)
         for path in filter(None, map(arguments.get, ("save", "svg", "html"))):
             _check_writable(path)
-        status = parsed.run(parsed)
+        status: int = parsed.run(parsed)
         sys.stdout.flush()
         return status
     except Mistake as mistake:
-        arguments["parser"].error(str(mistake), mistake.example)
+        parser: Parser = arguments["parser"]
+        parser.error(str(mistake), mistake.example)
     except OSError as error:
         if not isinstance(error, BrokenPipeError):  # `pollring table | head`: nobody reads any more
             where = f"{error.filename}: " if error.filename is not None else ""

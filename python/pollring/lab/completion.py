@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise Mistake("argcomplete is not installed", "pip install 'pollring[lab]'") from None
     if arguments.shell == "zsh":
         print("autoload -U +X compinit bashcompinit\n(( $+functions[compdef] )) || compinit\nbashcompinit")
-    print(argcomplete.shellcode(["pollring"], shell="bash"))
+    print(argcomplete.shellcode(["pollring"], shell="bash"))  # type: ignore[attr-defined]  # its __all__ lacks it
     return 0
 
 

@@ -9,7 +9,7 @@ can't tell that a file was closed.
 import errno
 import os
 import select
-from typing import Dict, List, NamedTuple, Optional, Type
+from typing import Dict, List, NamedTuple, Optional, Type, Union
 
 import pollring
 
@@ -136,6 +136,6 @@ class Multishot(OneShot):
     multishot = True
 
 
-INTERFACES: Dict[str, Type] = {
+INTERFACES: Dict[str, Type[Union[Poll, EpollLevel, OneShot]]] = {
     interface.name: interface for interface in (Poll, EpollLevel, EpollEdge, OneShot, Multishot)
 }

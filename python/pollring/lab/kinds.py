@@ -16,7 +16,7 @@ import termios
 import threading
 import time
 import tty
-from typing import Callable, Dict, Optional, Type
+from typing import Callable, Dict, Optional, Tuple, Type
 
 from . import linux
 
@@ -123,6 +123,9 @@ class Fifo(Kind):
 class Connection(Kind):
     """A connected socket and its peer, which connect() makes."""
 
+    def connect(self) -> Tuple[socket.socket, socket.socket]:
+        raise NotImplementedError
+
     def __init__(self) -> None:
         self.sock, self.peer = self.connect()
         self.sock.setblocking(False)
@@ -172,7 +175,7 @@ class SocketPair(Connection):
     about = "one of a pair of unix stream sockets"
     steps = "write read fill take shutdown close close_own"
 
-    def connect(self):
+    def connect(self) -> Tuple[socket.socket, socket.socket]:
         return socket.socketpair()
 
 
@@ -180,7 +183,7 @@ class Tcp(Connection):
     about = "a TCP connection; shutdown: the peer's FIN, reset: its RST"
     steps = "write read fill take shutdown close reset close_own"
 
-    def connect(self):
+    def connect(self) -> Tuple[socket.socket, socket.socket]:
         with socket.create_server(("127.0.0.1", 0)) as server:
             peer = socket.create_connection(server.getsockname())
             return server.accept()[0], peer
@@ -194,13 +197,13 @@ class Udp(Connection):
     about = "a connected UDP socket; reset: the peer's port is closed and answers with an ICMP error"
     steps = "write read close reset close_own"
 
-    def connect(self):
-        ends = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
-        for end in ends:
+    def connect(self) -> Tuple[socket.socket, socket.socket]:
+        one, other = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        for end in (one, other):
             end.bind(("127.0.0.1", 0))
-        for end, other in (ends, ends[::-1]):
-            end.connect(other.getsockname())
-        return ends
+        one.connect(other.getsockname())
+        other.connect(one.getsockname())
+        return one, other
 
     def write(self, count: int) -> None:
         for _ in range(count):
@@ -348,14 +351,16 @@ class Pidfd(Kind):
 
     def __init__(self) -> None:
         self.child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        assert self.child.stdin
+        self.end_child = self.child.stdin.close
         self.fd = os.pidfd_open(self.child.pid)
 
     def write(self, count: int) -> None:
-        self.child.stdin.close()
+        self.end_child()
         await_(lambda: linux.readable(self.fd))
 
     def close(self) -> None:
-        self.child.stdin.close()
+        self.end_child()
         self.child.wait()
 
     def end(self) -> None:

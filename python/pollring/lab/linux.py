@@ -27,7 +27,7 @@ _PTMX = os.makedev(5, 2)
 
 
 def _call(name: str, *arguments: object) -> int:
-    result = getattr(_libc, name)(*arguments)
+    result: int = getattr(_libc, name)(*arguments)
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result

@@ -17,7 +17,7 @@ import os
 import sys
 import textwrap
 from collections import Counter
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Set, Tuple
 
 from .. import _rules
 from .terminal import print_table, progress, width
@@ -164,7 +164,7 @@ def compare(runs: List[Run]) -> int:
 
 def lacks(tried: Run) -> Dict[str, str]:
     """The set-ups on which all was skipped for the same reason, and the reason."""
-    setups: Dict[str, set] = {}
+    setups: Dict[str, Set[Tuple[str, str]]] = {}
     for outcome in tried["rules"]:
         setups.setdefault(outcome["setup"], set()).add((outcome["verdict"], outcome["seen"]))
     sole = {setup: next(iter(sights)) for setup, sights in setups.items() if len(sights) == 1}

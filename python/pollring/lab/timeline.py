@@ -6,7 +6,7 @@ its line is drawn as long as it stays armed, events are discs, ends are squares.
 
 import math
 from html import escape
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 from .words import printable, seconds_text
 
@@ -43,7 +43,7 @@ class _Label(NamedTuple):
     text: str
 
 
-def _merge(marks: Sequence[Mark], place, nearer: float) -> List[Tuple[float, Mark, int]]:
+def _merge(marks: Sequence[Mark], place: Callable[[float], float], nearer: float) -> List[Tuple[float, Mark, int]]:
     """Marks that would lie on each other become one: (x, mark, how many). What would hide an "arm" moves on."""
     merged: List[Tuple[float, Mark, int]] = []
     for mark in marks:
