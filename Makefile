@@ -3,6 +3,7 @@
 
 BUILD  ?= build
 PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
 CFLAGS ?= -O2 -g
 CLANG  ?= clang
 SWIG   ?= swig
@@ -69,10 +70,8 @@ archive = $(LD) -r -o $(@:.a=.o) $^ && \
 $(BUILD)/libpollring.a: $(call objects,core)
 	$(call archive,pollring_*)
 
-exporting = echo '{ global: $(1); local: *; };' > $@.map && $(LINK) -shared -Wl,--version-script=$@.map
-
-$(BUILD)/libpollring.so.0: $(call objects,core)
-	$(call exporting,pollring_*) -Wl,-soname,$(@F) -o $@ $^ $(URING_LIBS)
+$(BUILD)/libpollring.so.0: $(call objects,core) core/pollring.map
+	$(LINK) -shared -Wl,--version-script=core/pollring.map -Wl,-soname,$(@F) -o $@ $(filter %.o,$^) $(URING_LIBS)
 
 $(BUILD)/libpollring.so: $(BUILD)/libpollring.so.0
 	ln -sf $(<F) $@
@@ -92,7 +91,8 @@ lua: $(BUILD)/lua/pollring.so $(BUILD)/libpollring_lua.a    ## Builds the Lua mo
 LUA_OBJECTS := $(BUILD)/lua/pollring_wrap.o $(BUILD)/lua/sources.o $(call objects,bindings/lua)
 
 $(BUILD)/lua/pollring.so: $(LUA_OBJECTS) $(call objects,core)
-	$(call exporting,luaopen_pollring*; pollring_lua_push) -o $@ $^ $(URING_LIBS)
+	echo '{ global: luaopen_pollring*; pollring_lua_push; local: *; };' > $@.map
+	$(LINK) -shared -Wl,--version-script=$@.map -o $@ $^ $(URING_LIBS)
 
 $(BUILD)/libpollring_lua.a: $(LUA_OBJECTS)
 	$(call archive,luaopen_pollring* pollring_lua_push)
@@ -310,23 +310,26 @@ lint:    ## Checks with clang-format, pyflakes3 and shellcheck, as far as they a
 # ---- install ----
 
 .PHONY: install uninstall clean help
-ROOT = $(DESTDIR)$(PREFIX)
+INCLUDE_ROOT = $(DESTDIR)$(PREFIX)/include
+LIB_ROOT = $(DESTDIR)$(LIBDIR)
+LUA_ROOT = $(LIB_ROOT)/lua/5.4
+PC_FILES := core/pollring.pc.in bindings/lua/pollring_lua.pc.in
+fill_in = sed 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|; s|@VERSION@|$(VERSION)|'
 
-install: core lua    ## Installs the library and the Lua module under PREFIX (pip installs the Python package)
-	install -d $(ROOT)/include $(ROOT)/lib/pkgconfig $(ROOT)/lib/lua/5.4
-	install -m 644 core/pollring.h bindings/lua/pollring_lua.h $(ROOT)/include
-	install -m 644 $(BUILD)/libpollring.a $(BUILD)/libpollring_lua.a $(ROOT)/lib
-	install -m 755 $(BUILD)/libpollring.so.0 $(ROOT)/lib
-	ln -sf libpollring.so.0 $(ROOT)/lib/libpollring.so
-	for file in core/pollring bindings/lua/pollring_lua; do \
-		sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' $$file.pc.in > $(ROOT)/lib/pkgconfig/$${file##*/}.pc || exit; done
-	install -m 755 $(BUILD)/lua/pollring.so $(ROOT)/lib/lua/5.4
+install: core lua    ## Installs the library and the Lua module under PREFIX, LIBDIR (PREFIX/lib), both below DESTDIR
+	install -d $(INCLUDE_ROOT) $(LIB_ROOT)/pkgconfig $(LUA_ROOT)
+	install -m 644 core/pollring.h bindings/lua/pollring_lua.h $(INCLUDE_ROOT)
+	install -m 644 $(BUILD)/libpollring.a $(BUILD)/libpollring_lua.a $(LIB_ROOT)
+	install -m 755 $(BUILD)/libpollring.so.0 $(LIB_ROOT)
+	ln -sf libpollring.so.0 $(LIB_ROOT)/libpollring.so
+	$(foreach file,$(PC_FILES),$(fill_in) $(file) > $(LIB_ROOT)/pkgconfig/$(basename $(notdir $(file))) &&) :
+	install -m 755 $(BUILD)/lua/pollring.so $(LUA_ROOT)
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || /sbin/ldconfig    # else a new library isn't found until it runs
 
-uninstall:    ## Takes away what install put there
-	cd $(ROOT) && rm -f include/pollring.h include/pollring_lua.h lib/libpollring.a lib/libpollring_lua.a \
-		lib/libpollring.so.0 lib/libpollring.so \
-		lib/pkgconfig/pollring.pc lib/pkgconfig/pollring_lua.pc lib/lua/5.4/pollring.so
+uninstall:    ## Takes away what install put there; with the same PREFIX, LIBDIR and DESTDIR
+	rm -f $(addprefix $(INCLUDE_ROOT)/,pollring.h pollring_lua.h) $(LUA_ROOT)/pollring.so \
+		$(addprefix $(LIB_ROOT)/,libpollring.a libpollring_lua.a libpollring.so.0 libpollring.so) \
+		$(addprefix $(LIB_ROOT)/pkgconfig/,pollring.pc pollring_lua.pc)
 
 # For LuaRocks: the module alone, into the directory that it names.
 .PHONY: rock install-rock dist
