@@ -27,7 +27,7 @@ endif
 # liburing goes into the libraries where it exists as an archive, so that they need nothing of it at run time.
 URING_FOUND := $(shell pkg-config --exists 'liburing >= 2.3' && echo yes)
 URING_LIBS := $(or $(wildcard $(shell pkg-config --variable=libdir liburing 2>/dev/null)/liburing.a),-luring)
-URING_CFLAGS := $(shell pkg-config --cflags liburing 2>/dev/null)
+URING_CFLAGS := $(patsubst -I%,-isystem%,$(shell pkg-config --cflags liburing 2>/dev/null))
 
 VERSION := $(shell sed -n 's/^.define POLLRING_VERSION "\(.*\)"/\1/p' core/pollring.h)
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion
@@ -283,11 +283,11 @@ PYTHON_CFLAGS = -I$(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_pa
 COMPILE_ANY = $(COMPILE) $(LUA_CFLAGS) -Ibindings/lua $(PYTHON_CFLAGS)
 
 # A file is looked at again when it, or the compiler, is another.
-$(BUILD)/warnings/$(CC)/%.o: %.c | liburing
+$(BUILD)/warnings/$(firstword $(CC))/%.o: %.c | liburing
 	@mkdir -p $(@D)
 	$(COMPILE_ANY) $(WARNINGS) -Werror -c -o $@ $<
 
-warnings: $(patsubst %.c,$(BUILD)/warnings/$(CC)/%.o,$(filter-out $(MISSING),$(filter %.c,$(C_FILES))))    ## Compiles all C, warnings are errors
+warnings: $(patsubst %.c,$(BUILD)/warnings/$(firstword $(CC))/%.o,$(filter-out $(MISSING),$(filter %.c,$(C_FILES))))    ## Compiles all C, warnings are errors
 
 # The library and what binds it. (Without -O the analyzer follows the source; with it, it takes a realloc() for a leak.)
 ANALYZED := $(wildcard core/*.c bindings/*/*.c)

@@ -105,7 +105,7 @@ static struct confinement read_confinement(void) {
     return confinement;
 }
 
-static rlim_t limit_of(__rlimit_resource_t resource) {
+static rlim_t limit_of(int resource) {
     struct rlimit limit;
     return getrlimit(resource, &limit) ? RLIM_INFINITY : limit.rlim_cur;
 }
