@@ -62,9 +62,10 @@ $(BUILD)/%.o: %.c | liburing
 	$(COMPILE) $(WARNINGS) -c -o $@ $<
 
 # The header marks nothing for export. What the core's files share among themselves stays out of the archive's symbols
-# because it is one object file whose other names are local, and out of a shared object's by a version script.
-archive = $(LD) -r -o $(@:.a=.o) $^ && \
-	$(OBJCOPY) --wildcard $(foreach symbol,$(1),--keep-global-symbol='$(symbol)') $(@:.a=.o) && \
+# because it is one object file whose other names are local, and out of a shared object's by a version script. (__x86.*
+# are the compiler's, for 32 bits: one copy serves all that is linked.)
+archive = $(CC) -r -nostdlib -o $(@:.a=.o) $^ && \
+	$(OBJCOPY) --wildcard $(foreach symbol,$(1) __x86.*,--keep-global-symbol='$(symbol)') $(@:.a=.o) && \
 	rm -f $@ && $(AR) rcs $@ $(@:.a=.o)
 
 $(BUILD)/libpollring.a: $(call objects,core)
