@@ -142,6 +142,8 @@ $(HOSTED:$(BUILD)/tests/%=$(BUILD)/tests/c/%.o): CPPFLAGS += $(LUA_CFLAGS) -Ibin
 wrapped := malloc calloc realloc aligned_alloc mmap eventfd epoll_create1 epoll_ctl \
 	io_uring_queue_init_params io_uring_register io_uring_enter2 sigtimedwait syscall
 $(BUILD)/tests/test_fault: LDFLAGS += $(wrapped:%=-Wl,--wrap=%)
+of_liburing := queue_init_params queue_exit register enter enter2
+$(BUILD)/tests/test_mask: LDFLAGS += $(of_liburing:%=-Wl,--wrap=io_uring_%)
 
 LAB_OBJECTS := $(filter-out %/main.o %/python.o,$(call objects,lab))
 $(BUILD)/tests/test_rules: $(LAB_OBJECTS)
