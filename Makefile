@@ -121,7 +121,7 @@ $(GENERATED): $(BUILD)/lua/%.o: $(BUILD)/lua/%.c
 
 # ---- tests, examples, benchmarks ----
 
-.PHONY: test test-c test-python test-asyncio test-lua test-examples soak test-ecosystem test-kernels docs-kernels test-programs c-programs host-programs demo demo-c demo-lua bench bench-check
+.PHONY: test test-c test-python test-asyncio test-lua test-examples soak test-ecosystem test-kernels check-portable docs-kernels test-programs c-programs host-programs demo demo-c demo-lua bench bench-check
 .SECONDARY:    # keeps the object files of programs
 
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/c/%.o $(BUILD)/libpollring.a
@@ -206,6 +206,8 @@ test-kernels: all c-programs $(BUILD)/tests/lua/process.so    ## C, Python and L
 	@$(PYTHON) tests/kernels/run.py
 docs-kernels: python    ## Writes docs/kernels.md from what test-kernels left; KERNELS="... running" adds this machine
 	PYTHONPATH=$(BUILD)/python $(PYTHON) tests/kernels/document.py
+check-portable: $(BUILD)/lua/pollring_wrap.c    ## C tests with clang, musl, 32 bits, and big-endian (qemu), as far as those are here
+	@$(PYTHON) tests/install/portable.py
 valgrind: $(TESTS)    ## C tests under valgrind
 	$(RUN_TESTS) valgrind
 
@@ -342,11 +344,13 @@ install-rock:
 	install -m 755 $(BUILD)/lua/pollring.so $(ROCK_LIBDIR)
 
 RELEASE = pollring-$(VERSION)
-dist: $(BUILD)/lua/pollring_wrap.c    ## Makes a source release of the last commit, dist/pollring-VERSION.tar.gz
+RELEASE_URL ?= file://$(CURDIR)/dist/$(RELEASE).tar.gz
+dist: $(BUILD)/lua/pollring_wrap.c    ## Makes dist/pollring-VERSION.tar.gz of the last commit, and a rockspec that finds it at RELEASE_URL
 	@mkdir -p dist
 	$(if $(HAS_SPHINX),$(MAKE) docs,@echo "left out: the manual pages, without Sphinx")
 	git archive --prefix=$(RELEASE)/generated/ --add-file=$< $$(ls $(BUILD)/man/pollring.[137] | sed 's/^/--add-file=/') \
 		--prefix=$(RELEASE)/ -o dist/$(RELEASE).tar.gz HEAD
+	sed 's|file://.*gz|$(RELEASE_URL)|' $(RELEASE)-1.rockspec > dist/$(RELEASE)-1.rockspec
 
 clean:    ## Removes build/
 	rm -rf $(BUILD)
