@@ -89,14 +89,15 @@ python: | liburing    ## Builds the Python package into build/python
 
 lua: $(BUILD)/lua/pollring.so $(BUILD)/libpollring_lua.a    ## Builds the Lua module, and the one for hosts in C
 
+LUA_EXPORTS := luaopen_pollring luaopen_pollring_scheduler pollring_lua_push
 LUA_OBJECTS := $(BUILD)/lua/pollring_wrap.o $(BUILD)/lua/sources.o $(call objects,bindings/lua)
 
 $(BUILD)/lua/pollring.so: $(LUA_OBJECTS) $(call objects,core)
-	echo '{ global: luaopen_pollring*; pollring_lua_push; local: *; };' > $@.map
+	echo '{ global: $(LUA_EXPORTS:%=%;) local: *; };' > $@.map
 	$(LINK) -shared -Wl,--version-script=$@.map -o $@ $^ $(URING_LIBS)
 
 $(BUILD)/libpollring_lua.a: $(LUA_OBJECTS)
-	$(call archive,luaopen_pollring* pollring_lua_push)
+	$(call archive,$(LUA_EXPORTS))
 
 # A source release carries it, so that building needs no swig.
 RELEASED_WRAPPER := $(wildcard generated/pollring_wrap.c)
