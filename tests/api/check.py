@@ -120,7 +120,8 @@ def compiled():
             lines += [f'printf("field {struct}.{field} at %zu, %zu bytes\\n", offsetof(struct {struct}, {field}), '
                       f'sizeof(((struct {struct} *)0)->{field}));' for field in fields]
         Path(directory, "show.c").write_text("\n".join([*lines, "}", ""]))
-        output_of(os.environ.get("CC", "cc"), "-D_GNU_SOURCE", "-Icore", "-o", f"{directory}/show", f"{directory}/show.c")
+        output_of(os.environ.get("CC", "cc"), "-D_GNU_SOURCE", "-Icore", "-o", f"{directory}/show",
+                  f"{directory}/show.c")
         lines = output_of(f"{directory}/show").splitlines()
     return {" ".join(line.split()[:2]): " ".join(line.split()[2:]) for line in lines}
 

@@ -1,5 +1,5 @@
--- Prints what the Lua module has, as it runs: a line for each member of each class of the annotations, a number behind it
--- where it is a constant. check.py reads it.
+-- Prints what the Lua module has, as it runs: a line for each member of each class of the annotations, a number behind
+-- it where it is a constant. check.py reads it.
 local pollring = require "pollring"
 local scheduler = require "pollring.scheduler"
 
