@@ -72,7 +72,8 @@ def test_install_puts_what_uninstall_takes_away(directory, _):
     places = [f"DESTDIR={directory}", "PREFIX=/opt/p", "LIBDIR=/opt/p/lib/of-this-machine"]
     make("install", *places)
     expected = ["opt/p/" + name.replace("lib/", "lib/of-this-machine/", 1) for name in INSTALLED]
-    assert files_under(directory) == expected, f"installed: {files_under(directory)}"
+    found = [name for name in files_under(directory) if "/share/man/" not in name]  # there where make docs has run
+    assert found == expected, f"installed: {found}"
     text = (directory / "opt/p/lib/of-this-machine/pkgconfig/pollring.pc").read_text()
     assert "prefix=/opt/p\nlibdir=${prefix}/lib/of-this-machine\n" in text and f"Version: {VERSION}\n" in text, text
     make("uninstall", *places)
