@@ -3,6 +3,7 @@
 
 BUILD  ?= build
 PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
 CFLAGS ?= -O2 -g
 CLANG  ?= clang
 SWIG   ?= swig
@@ -26,7 +27,7 @@ endif
 # liburing goes into the libraries where it exists as an archive, so that they need nothing of it at run time.
 URING_FOUND := $(shell pkg-config --exists 'liburing >= 2.3' && echo yes)
 URING_LIBS := $(or $(wildcard $(shell pkg-config --variable=libdir liburing 2>/dev/null)/liburing.a),-luring)
-URING_CFLAGS := $(shell pkg-config --cflags liburing 2>/dev/null)
+URING_CFLAGS := $(patsubst -I%,-isystem%,$(shell pkg-config --cflags liburing 2>/dev/null))
 
 VERSION := $(shell sed -n 's/^.define POLLRING_VERSION "\(.*\)"/\1/p' core/pollring.h)
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion
@@ -65,18 +66,17 @@ $(BUILD)/%.o: %.c | liburing
 	$(COMPILE) $(WARNINGS) -c -o $@ $<
 
 # The header marks nothing for export. What the core's files share among themselves stays out of the archive's symbols
-# because it is one object file whose other names are local, and out of a shared object's by a version script.
-archive = $(LD) -r -o $(@:.a=.o) $^ && \
-	$(OBJCOPY) --wildcard $(foreach symbol,$(1),--keep-global-symbol='$(symbol)') $(@:.a=.o) && \
+# because it is one object file whose other names are local, and out of a shared object's by a version script. (__x86.*
+# are the compiler's, for 32 bits: one copy serves all that is linked.)
+archive = $(CC) -r -nostdlib -o $(@:.a=.o) $^ && \
+	$(OBJCOPY) --wildcard $(foreach symbol,$(1) __x86.*,--keep-global-symbol='$(symbol)') $(@:.a=.o) && \
 	rm -f $@ && $(AR) rcs $@ $(@:.a=.o)
 
 $(BUILD)/libpollring.a: $(call objects,core)
 	$(call archive,pollring_*)
 
-exporting = echo '{ global: $(1); local: *; };' > $@.map && $(LINK) -shared -Wl,--version-script=$@.map
-
-$(BUILD)/libpollring.so.0: $(call objects,core)
-	$(call exporting,pollring_*) -Wl,-soname,$(@F) -o $@ $^ $(URING_LIBS)
+$(BUILD)/libpollring.so.0: $(call objects,core) core/pollring.map
+	$(LINK) -shared -Wl,--version-script=core/pollring.map -Wl,-soname,$(@F) -o $@ $(filter %.o,$^) $(URING_LIBS)
 
 $(BUILD)/libpollring.so: $(BUILD)/libpollring.so.0
 	ln -sf $(<F) $@
@@ -93,13 +93,15 @@ python: | liburing    ## Builds the Python package into build/python
 
 lua: $(BUILD)/lua/pollring.so $(BUILD)/libpollring_lua.a    ## Builds the Lua module, and the one for hosts in C
 
+LUA_EXPORTS := luaopen_pollring luaopen_pollring_scheduler pollring_lua_push
 LUA_OBJECTS := $(BUILD)/lua/pollring_wrap.o $(BUILD)/lua/sources.o $(call objects,bindings/lua)
 
 $(BUILD)/lua/pollring.so: $(LUA_OBJECTS) $(call objects,core)
-	$(call exporting,luaopen_pollring*; pollring_lua_push) -o $@ $^ $(URING_LIBS)
+	echo '{ global: $(LUA_EXPORTS:%=%;) local: *; };' > $@.map
+	$(LINK) -shared -Wl,--version-script=$@.map -o $@ $^ $(URING_LIBS)
 
 $(BUILD)/libpollring_lua.a: $(LUA_OBJECTS)
-	$(call archive,luaopen_pollring* pollring_lua_push)
+	$(call archive,$(LUA_EXPORTS))
 
 # A source release carries it, so that building needs no swig.
 RELEASED_WRAPPER := $(wildcard generated/pollring_wrap.c)
@@ -145,6 +147,8 @@ $(HOSTED:$(BUILD)/tests/%=$(BUILD)/tests/c/%.o): CPPFLAGS += $(LUA_CFLAGS) -Ibin
 wrapped := malloc calloc realloc aligned_alloc mmap eventfd epoll_create1 epoll_ctl \
 	io_uring_queue_init_params io_uring_register io_uring_enter2 sigtimedwait syscall
 $(BUILD)/tests/test_fault: LDFLAGS += $(wrapped:%=-Wl,--wrap=%)
+of_liburing := queue_init_params queue_exit register enter enter2
+$(BUILD)/tests/test_mask: LDFLAGS += $(of_liburing:%=-Wl,--wrap=io_uring_%)
 
 LAB_OBJECTS := $(filter-out %/main.o %/python.o,$(call objects,lab))
 $(BUILD)/tests/test_rules: $(LAB_OBJECTS)
@@ -214,6 +218,8 @@ docs-kernels: python    ## Writes docs/kernels.md from what test-kernels left; K
 	PYTHONPATH=$(BUILD)/python $(PYTHON) tests/kernels/document.py
 check-fresh:    ## ./bootstrap demo in a bare Debian 12 and 13 (root, debootstrap); FRESH=test: ./bootstrap test
 	@tests/fresh.sh $(or $(FRESH),demo)
+check-portable: $(BUILD)/lua/pollring_wrap.c    ## C tests with clang, musl, 32 bits, and big-endian (qemu), as far as those are here
+	@$(PYTHON) tests/install/portable.py
 
 # ---- tests in instrumented builds: each in a build of its own: build/asan, ... ----
 
@@ -294,11 +300,11 @@ PYTHON_CFLAGS = -I$(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_pa
 COMPILE_ANY = $(COMPILE) $(LUA_CFLAGS) -Ibindings/lua $(PYTHON_CFLAGS)
 
 # A file is looked at again when it, or the compiler, is another.
-$(BUILD)/warnings/$(CC)/%.o: %.c | liburing
+$(BUILD)/warnings/$(firstword $(CC))/%.o: %.c | liburing
 	@mkdir -p $(@D)
 	$(COMPILE_ANY) $(WARNINGS) -Werror -c -o $@ $<
 
-warnings: $(patsubst %.c,$(BUILD)/warnings/$(CC)/%.o,$(filter-out $(MISSING),$(filter %.c,$(C_FILES))))    ## Compiles all C, warnings are errors
+warnings: $(patsubst %.c,$(BUILD)/warnings/$(firstword $(CC))/%.o,$(filter-out $(MISSING),$(filter %.c,$(C_FILES))))    ## Compiles all C, warnings are errors
 
 # The library and what binds it. (Without -O the analyzer follows the source; with it, it takes a realloc() for a leak.)
 ANALYZED := $(wildcard core/*.c bindings/*/*.c)
@@ -322,23 +328,26 @@ lint:    ## Checks with clang-format, ruff, luacheck, shellcheck and codespell, 
 
 # ---- install and release ----
 
-ROOT = $(DESTDIR)$(PREFIX)
+INCLUDE_ROOT = $(DESTDIR)$(PREFIX)/include
+LIB_ROOT = $(DESTDIR)$(LIBDIR)
+LUA_ROOT = $(LIB_ROOT)/lua/5.4
+PC_FILES := core/pollring.pc.in bindings/lua/pollring_lua.pc.in
+fill_in = sed 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|; s|@VERSION@|$(VERSION)|'
 
-install: core lua    ## Installs the library and the Lua module under PREFIX (pip installs the Python package)
-	install -d $(ROOT)/include $(ROOT)/lib/pkgconfig $(ROOT)/lib/lua/5.4
-	install -m 644 core/pollring.h bindings/lua/pollring_lua.h $(ROOT)/include
-	install -m 644 $(BUILD)/libpollring.a $(BUILD)/libpollring_lua.a $(ROOT)/lib
-	install -m 755 $(BUILD)/libpollring.so.0 $(ROOT)/lib
-	ln -sf libpollring.so.0 $(ROOT)/lib/libpollring.so
-	for file in core/pollring bindings/lua/pollring_lua; do \
-		sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' $$file.pc.in > $(ROOT)/lib/pkgconfig/$${file##*/}.pc || exit; done
-	install -m 755 $(BUILD)/lua/pollring.so $(ROOT)/lib/lua/5.4
+install: core lua    ## Installs the library and the Lua module under PREFIX, LIBDIR (PREFIX/lib), both below DESTDIR
+	install -d $(INCLUDE_ROOT) $(LIB_ROOT)/pkgconfig $(LUA_ROOT)
+	install -m 644 core/pollring.h bindings/lua/pollring_lua.h $(INCLUDE_ROOT)
+	install -m 644 $(BUILD)/libpollring.a $(BUILD)/libpollring_lua.a $(LIB_ROOT)
+	install -m 755 $(BUILD)/libpollring.so.0 $(LIB_ROOT)
+	ln -sf libpollring.so.0 $(LIB_ROOT)/libpollring.so
+	$(foreach file,$(PC_FILES),$(fill_in) $(file) > $(LIB_ROOT)/pkgconfig/$(basename $(notdir $(file))) &&) :
+	install -m 755 $(BUILD)/lua/pollring.so $(LUA_ROOT)
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || /sbin/ldconfig    # else a new library isn't found until it runs
 
-uninstall:    ## Takes away what install put there
-	cd $(ROOT) && rm -f include/pollring.h include/pollring_lua.h lib/libpollring.a lib/libpollring_lua.a \
-		lib/libpollring.so.0 lib/libpollring.so \
-		lib/pkgconfig/pollring.pc lib/pkgconfig/pollring_lua.pc lib/lua/5.4/pollring.so
+uninstall:    ## Takes away what install put there; with the same PREFIX, LIBDIR and DESTDIR
+	rm -f $(addprefix $(INCLUDE_ROOT)/,pollring.h pollring_lua.h) $(LUA_ROOT)/pollring.so \
+		$(addprefix $(LIB_ROOT)/,libpollring.a libpollring_lua.a libpollring.so.0 libpollring.so) \
+		$(addprefix $(LIB_ROOT)/pkgconfig/,pollring.pc pollring_lua.pc)
 
 # The module alone, into the directory that LuaRocks names.
 .PHONY: rock install-rock    # for the rockspecs
@@ -348,11 +357,13 @@ install-rock:
 	install -m 755 $(BUILD)/lua/pollring.so $(ROCK_LIBDIR)
 
 RELEASE = pollring-$(VERSION)
-dist: $(BUILD)/lua/pollring_wrap.c    ## Makes a source release of the last commit, dist/pollring-VERSION.tar.gz
+RELEASE_URL ?= file://$(CURDIR)/dist/$(RELEASE).tar.gz
+dist: $(BUILD)/lua/pollring_wrap.c    ## Makes dist/pollring-VERSION.tar.gz of the last commit, and a rockspec that finds it at RELEASE_URL
 	@mkdir -p dist
 	$(if $(HAS_SPHINX),$(MAKE) docs,@echo "left out: the manual pages, without Sphinx")
 	git archive --prefix=$(RELEASE)/generated/ --add-file=$< $$(ls $(BUILD)/man/pollring.[137] | sed 's/^/--add-file=/') \
 		--prefix=$(RELEASE)/ -o dist/$(RELEASE).tar.gz HEAD
+	sed 's|file://.*gz|$(RELEASE_URL)|' $(RELEASE)-1.rockspec > dist/$(RELEASE)-1.rockspec
 
 picture: python    ## Draws docs/timeline.svg, the picture in the README, from a run on this machine
 	PYTHONPATH=$(BUILD)/python $(PYTHON) docs/timeline.py

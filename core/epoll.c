@@ -273,7 +273,7 @@ static int wait_for_events(struct pollring *ring, int max, const struct timespec
         if (timeout)
             limit = (struct __kernel_timespec){.tv_sec = timeout->tv_sec, .tv_nsec = timeout->tv_nsec};
         long count = syscall(SYS_epoll_pwait2, epoll->fd, epoll->events, max, timeout ? &limit : NULL,
-                             ring->sleep_signals, _NSIG / 8);
+                             ring->sleep_signals, (size_t)(_NSIG / 8)); /* on the stack, where an int is half of it */
         if (count >= 0 || (errno != ENOSYS && errno != EPERM))
             return count < 0 ? -errno : (int)count;
         epoll->in_milliseconds = true;

@@ -3,9 +3,14 @@
  */
 #include "internal.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+
+#ifndef POLLREMOVE /* musl has no name for it */
+#define POLLREMOVE 0x1000
+#endif
 
 static const struct bit {
     uint32_t bit;
@@ -20,6 +25,30 @@ static const struct bit {
     {POLLRDHUP, "POLLRDHUP"},   {EPOLLEXCLUSIVE, "EPOLLEXCLUSIVE"},
 };
 
+#ifdef __GLIBC__
+#define error_name strerrorname_np
+#else
+/* musl has no names of errors. What pollring.h speaks of, and what the kernel tells of files and rings. */
+static const char *error_name(int error) {
+    static const struct {
+        int error;
+        const char *name;
+    } errors[] = {
+#define NAMED(error)                                                                                                   \
+    { error, #error }
+        NAMED(EACCES),     NAMED(EAGAIN),     NAMED(EALREADY), NAMED(EBADF),     NAMED(EBUSY),
+        NAMED(ECANCELED),  NAMED(EEXIST),     NAMED(EFAULT),   NAMED(EINTR),     NAMED(EINVAL),
+        NAMED(EIO),        NAMED(ELOOP),      NAMED(EMFILE),   NAMED(ENFILE),    NAMED(ENODEV),
+        NAMED(ENOENT),     NAMED(ENOMEM),     NAMED(ENOSPC),   NAMED(ENOSYS),    NAMED(ENXIO),
+        NAMED(EOPNOTSUPP), NAMED(EOWNERDEAD), NAMED(EPERM),    NAMED(ESHUTDOWN), NAMED(ETIME),
+    };
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+        if (errors[i].error == error)
+            return errors[i].name;
+    return NULL;
+}
+#endif
+
 /* As snprintf() would append at position. */
 static size_t append(char *buffer, size_t size, size_t position, const char *text) {
     char *end = position < size ? buffer + position : NULL;
@@ -27,7 +56,7 @@ static size_t append(char *buffer, size_t size, size_t position, const char *tex
 }
 
 static size_t append_error(char *buffer, size_t size, int64_t error) {
-    const char *name = error <= INT_MAX ? strerrorname_np((int)error) : NULL;
+    const char *name = error <= INT_MAX ? error_name((int)error) : NULL;
     char number[24];
     if (!name) {
         snprintf(number, sizeof number, "error %lld", (long long)error);

@@ -105,6 +105,10 @@ static struct confinement read_confinement(void) {
     return confinement;
 }
 
+#ifndef __GLIBC__
+typedef int __rlimit_resource_t; /* glibc has an enum */
+#endif
+
 static rlim_t limit_of(__rlimit_resource_t resource) {
     struct rlimit limit;
     return getrlimit(resource, &limit) ? RLIM_INFINITY : limit.rlim_cur;

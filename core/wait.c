@@ -60,8 +60,8 @@ static inline void relax(void) {
  */
 static bool spin(const struct pollring *ring, const struct patience *patience, const sigset_t *before) {
     const unsigned signals_every = 256, clock_every = ring->backend->peek ? 1 : 16; /* a peek takes a system call */
-    struct timespec end = deadline_of(
-        (struct timespec){.tv_sec = ring->busy_poll_us / 1000000, .tv_nsec = ring->busy_poll_us % 1000000 * 1000L});
+    struct timespec end = deadline_of((struct timespec){.tv_sec = (time_t)(ring->busy_poll_us / 1000000),
+                                                        .tv_nsec = (long)(ring->busy_poll_us % 1000000) * 1000});
     for (unsigned turn = 1;; turn++) {
         if (is_collectable(ring) || peek(ring))
             return true;

@@ -5,8 +5,9 @@
 
 Each suite's name is one of RUNNERS below: the tests of a language, as they are (c, python, lua), in an instrumented
 build, or with a signal each millisecond; the examples; the fuzzer; the compilers' warnings; the C tests on other
-kernels; how many instructions an event takes; what the documentation shows; what keeps the project in order; what is
-installed from a source release; what type checkers say.
+kernels; how many instructions an event takes; what the documentation shows; whether all that has the API's names
+agrees; what `make install` and LuaRocks install; what is installed from a source release; what type checkers say; what
+keeps the project in order.
 
 TEST_RESULTS   a file, to which each result is added as a line of JSON: program, test, outcome, reason, count
 TEST_PATIENCE  where the machine is slow, the number by which the time limits are multiplied
@@ -36,7 +37,7 @@ LUA = os.environ.get("LUA", "lua5.4")
 SECONDS = {"c": 300, "signals-c": 300, "asan": 400, "ubsan": 300, "tsan": 400, "valgrind": 400, "python": 900,
            "signals-python": 400, "asan-python": 900, "asyncio": 600, "lua": 300, "asan-lua": 400, "examples": 300,
            "project": 60, "fuzz": 90, "warnings": 400, "soak": 120, "kernels": 240, "instructions": 400, "docs": 400,
-           "packages": 300, "types": 500}
+           "packages": 300, "types": 500, "install": 400, "api": 100}
 SIGNALS = {"POLLRING_TEST_SIGNALS": "1"}  # the fixtures have a timer interrupt the tests each millisecond
 FEW_VARIANTS = {"POLLRING_TEST_VARIANTS": "default tiny"}  # of rings, in Python's tests
 
@@ -252,6 +253,16 @@ def run_warnings():
             yield from skip("warnings", f"{compiler} is not installed")
 
 
+def run_api():
+    """Whether header, library, languages, stubs, annotations and documentation have the same names."""
+    return [("api", run_tap([sys.executable, "tests/api/check.py"], seconds_for("api")))]
+
+
+def run_install():
+    """What `make install` and LuaRocks install, used from there."""
+    return [("install", run_tap([sys.executable, "tests/install/run.py"], seconds_for("install")))]
+
+
 def run_soak():
     """Some seconds of what `make soak` does for some minutes."""
     return [("soak", run_tap([sys.executable, "tests/soak/run.py", "6"], seconds_for("soak")))]
@@ -294,7 +305,7 @@ RUNNERS = {"c": run_c, "signals-c": run_signals_c, "asan": run_asan, "ubsan": ru
            "asan-python": run_asan_python, "asyncio": run_asyncio, "lua": run_lua, "asan-lua": run_asan_lua,
            "examples": run_examples, "fuzz": run_fuzz, "warnings": run_warnings, "soak": run_soak,
            "kernels": run_kernels, "instructions": run_instructions, "docs": run_docs, "project": run_project,
-           "packages": run_packages, "types": run_types}
+           "packages": run_packages, "types": run_types, "api": run_api, "install": run_install}
 # Where the machine is slow an emulated one is slower than the tests' patience, which says nothing of this commit.
 ONLY_IF_NAMED = {"kernels"}
 

@@ -22,14 +22,24 @@ static void set_global(lua_State *L, const char *name) {
     lua_pop(L, 1);
 }
 
+static pthread_mutex_t opening;
+
+static void make_opening(void) {
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&opening, &attributes);
+}
+
 /* SWIG links its static data when it opens, without a thought for other threads that open it in a state of theirs. (A
    finaliser of this thread may come in again, hence recursive.) Pushes SWIG's module, or raises. */
 static void open_alone(lua_State *L) {
-    static pthread_mutex_t mutex = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_opening);
     lua_pushcfunction(L, pollring_lua_open_wrapped);
-    pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&opening);
     int status = lua_pcall(L, 0, 1, 0);
-    pthread_mutex_unlock(&mutex);
+    pthread_mutex_unlock(&opening);
     if (status != LUA_OK)
         lua_error(L);
 }

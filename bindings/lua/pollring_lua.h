@@ -13,11 +13,11 @@
 
 #include <pollring.h>
 
-#include <lua.h>
-
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#include <lua.h> /* which leaves that to its users */
 
 /* Lua's loaders for require "pollring" and require "pollring.scheduler". The first also preloads the second. */
 int luaopen_pollring(lua_State *L);

@@ -82,7 +82,7 @@ static int collect(lua_State *L, struct scheduler *scheduler, int64_t until) {
         struct timespec timeout = {0};
         int64_t left = until && until != NEVER ? until - pollring_lua_now() : 0;
         if (left > 0)
-            timeout = (struct timespec){.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
+            timeout = (struct timespec){.tv_sec = (time_t)(left / 1000000000), .tv_nsec = (long)(left % 1000000000)};
         struct pollring *ring = pollring_lua_ring_of(scheduler->ring);
         int result =
             ring ? pollring_inbox_collect(ring, scheduler->inbox, until == NEVER ? NULL : &timeout) : -ESHUTDOWN;

@@ -1,6 +1,6 @@
 ---@meta pollring
 -- Annotations (LuaCATS) for editors and lua-language-server: put this folder into workspace.library. Nothing loads it;
--- tests/lua/meta_spec.lua holds it against the module.
+-- tests/api holds it against the module.
 
 --- What counts as a file: an fd, a file of Lua's io library, or an object that tells its fd.
 ---@alias pollring.File integer|file*|{fileno: fun(self): integer}|{getfd: fun(self): integer}|{pollfd: fun(self): integer}

@@ -547,6 +547,10 @@ static inline void raise_fd_limit(void) {
     }
 }
 
+#ifndef sigev_notify_thread_id /* glibc has it under its own name only */
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
 static inline void interrupt(__attribute__((unused)) int signal) {
 }
 
@@ -554,7 +558,7 @@ static inline void interrupt(__attribute__((unused)) int signal) {
 static inline void start_signals(void) {
     struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESTART};
     struct sigevent event = {
-        .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN, ._sigev_un._tid = (pid_t)syscall(SYS_gettid)};
+        .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN, .sigev_notify_thread_id = (pid_t)syscall(SYS_gettid)};
     struct itimerspec each_ms = {in_ms(1), in_ms(1)};
     timer_t timer;
     if (!has_signals())
