@@ -358,11 +358,9 @@ install-rock:
 
 RELEASE = pollring-$(VERSION)
 RELEASE_URL ?= file://$(CURDIR)/dist/$(RELEASE).tar.gz
-dist: $(BUILD)/lua/pollring_wrap.c    ## Makes dist/pollring-VERSION.tar.gz of the last commit, and a rockspec that finds it at RELEASE_URL
-	@mkdir -p dist
+dist:    ## Makes dist/pollring-VERSION.tar.gz for every language, and a rockspec that finds it at RELEASE_URL
 	$(if $(HAS_SPHINX),$(MAKE) docs,@echo "left out: the manual pages, without Sphinx")
-	git archive --prefix=$(RELEASE)/generated/ --add-file=$< $$(ls $(BUILD)/man/pollring.[137] | sed 's/^/--add-file=/') \
-		--prefix=$(RELEASE)/ -o dist/$(RELEASE).tar.gz HEAD
+	$(PYTHON) setup.py --quiet sdist --dist-dir dist
 	sed 's|file://.*gz|$(RELEASE_URL)|' $(RELEASE)-1.rockspec > dist/$(RELEASE)-1.rockspec
 
 picture: python    ## Draws docs/timeline.svg, the picture in the README, from a run on this machine
