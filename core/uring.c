@@ -62,24 +62,26 @@ static int set_up(struct io_uring *uring, unsigned asked, unsigned entries, unsi
     return error;
 }
 
-/* Leaves what pollring uses; through this ring's fd nothing else can be asked of the kernel. One that doesn't know the
-   last two calls, which makes no ring cheaper either (before 5.18), is given the others alone. */
-static int seal(struct io_uring *uring) {
+/* Leaves what pollring uses; through this ring's fd nothing else can be asked of the kernel. An eventfd is registered
+   with DEFER_TASKRUN rings only: see uring_host_needs(). A kernel that can't register a ring's fd (before 5.18), which
+   makes no ring cheaper then, is given the rules before that alone. */
+static int seal(struct io_uring *uring, unsigned setup) {
     struct io_uring_restriction rules[] = {
         {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_POLL_ADD},
         {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_POLL_REMOVE},
         {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_ASYNC_CANCEL},
         {.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_CQE_SKIP_SUCCESS},
-        {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_EVENTFD},
-        {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_UNREGISTER_EVENTFD},
         {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_RING_FDS},
         {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_UNREGISTER_RING_FDS},
+        {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_EVENTFD},
+        {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_UNREGISTER_EVENTFD},
     };
-    unsigned count = sizeof rules / sizeof *rules;
+    enum { ALL = sizeof rules / sizeof *rules, WITHOUT_EVENTFD = ALL - 2, OF_REQUESTS = ALL - 4 };
+    unsigned count = setup == POLLRING_SETUP_DEFER_TASKRUN ? ALL : WITHOUT_EVENTFD;
     /* Not io_uring_register_restrictions(): some distributions' shared liburing doesn't export it. */
     int error = io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules, count);
     if (error == -EINVAL)
-        error = io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules, count - 2);
+        error = io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules, OF_REQUESTS);
     return error;
 }
 
@@ -120,7 +122,7 @@ static int uring_open(struct pollring *ring, unsigned entries, unsigned cq_entri
     if (!error)
         error = try_calls(&uring->ring);
     if (!error && ring->flags & POLLRING_SEALED)
-        error = seal(&uring->ring);
+        error = seal(&uring->ring, stuck);
     if (error) {
         if (is_set_up)
             io_uring_queue_exit(&uring->ring);
