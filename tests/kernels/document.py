@@ -27,6 +27,7 @@ def table(head, rows):
 def in_a_cell(results):
     counts = count(results)
     words = [f"{counts['passed']}", f"**{counts['failed']} failed**" if counts["failed"] else "",
+             f"{counts['differs']} differ" if counts["differs"] else "",
              f"{counts['skipped']} skipped" if counts["skipped"] else ""]
     return ", ".join(word for word in words if word) if sum(counts.values()) else "-"
 
@@ -70,7 +71,7 @@ def rules_that_differ(runs):
         if without:
             yield f"Linux {run} has no {' and no '.join(without)}."
     for name, found in different.items():
-        yield from ["", f"### {names[name]}", ""]
+        yield from ["", f"### {names[name]}", "", f"`{name}`", ""]
         yield from table(["Linux", *(", ".join(setups) for setups in found.values())], (
             [kernel, *(sights[i] for sights in found)] for i, kernel in enumerate(kernels)))
 
