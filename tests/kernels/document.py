@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 
 from pollring.lab import rules
-from run import OUTPUT, ROOT, count, numbers, read_outcomes, setup_that_stuck
+from run import OUTPUT, ROOT, count, numbers, read_outcomes, read_results, setup_that_stuck
 
 HEAD = """# Kernel by kernel
 
@@ -57,6 +57,14 @@ def tests(runs):
                                    for reason, counts in sorted(skipped.items())))
 
 
+def lacks(told):
+    """What each kernel lacks, and what pollring does instead, in the words of its probe."""
+    yield from ["", "## What pollring does instead", "", "As `pollring probe` tells on each:", ""]
+    sentences = dict.fromkeys(sentence for of_kernel in told.values() for sentence in of_kernel)
+    yield from table(["it lacks, and instead", *told], (
+        [sentence, *("x" if sentence in of_kernel else "" for of_kernel in told.values())] for sentence in sentences))
+
+
 def rules_that_differ(runs):
     """A part for each rule that is not the same on all kernels."""
     lacking = [rules.lacks(run) for run in runs]
@@ -77,16 +85,17 @@ def rules_that_differ(runs):
 
 
 def main():
-    runs, tried = {}, []
+    runs, tried, lacking = {}, [], {}
     for path in sorted(OUTPUT.glob("*.json"), key=lambda path: numbers(path.stem)):
         name = path.stem.split("-")[0]
         runs[name] = list(read_outcomes(path))
+        lacking.update((name, result["lacks"]) for result in read_results(path) if "lacks" in result)
         told = path.with_name(f"{path.stem}.rules")
         if told.exists() and told.stat().st_size:
             tried.append({**json.loads(told.read_text()), "kernel": name})
     if not runs or not tried:
         sys.exit(f"{OUTPUT} has no results: make test-kernels")
-    lines = [HEAD, *tests(runs), *rules_that_differ(tried)]
+    lines = [HEAD, *tests(runs), *lacks(lacking), *rules_that_differ(tried)]
     (ROOT / "docs/kernels.md").write_text("\n".join(lines).replace("\n\n\n", "\n\n") + "\n")
 
 

@@ -4,7 +4,7 @@
     tests/kernels/run.py     # the programs are built already; `make test-kernels` builds them
 
 KERNELS  versions, or beginnings of them, of which the newest is taken; "running" is this machine's own, without qemu
-QUICK    1: the C tests only, on few rings, with fewer rounds
+QUICK    1: the C tests only, on fewer kinds of rings, with fewer rounds, and without the kernel's rules
 LIMIT    the seconds that all may take: 170 with QUICK, else 1170
 SUITES   of tests/run.py: c, python, lua
 JOBS     how many machines run at a time: one for each processor
@@ -43,6 +43,8 @@ RULES = BUILD / "lab/pollring-rules"
 SUITES = os.environ.get("SUITES", "c" if QUICK else "c python lua").split()
 JOBS = int(os.environ.get("JOBS") or os.cpu_count() or 1)
 DEADLINE = time.monotonic() + float(os.environ.get("LIMIT") or (170 if QUICK else 1170))
+# Of the C tests' kinds of rings; the last has the first set-up there is.
+RINGS = ("" if QUICK else "epoll;defer_taskrun;coop_taskrun;plain;") + "defer_taskrun, tiny;plain, tiny;io_uring, sealed"
 HANGS = 60  # seconds in which a machine has nothing to do and a test does not end; the longest sleep takes half of it
 PATIENCE = 5  # an emulated processor is so many times as slow, and more
 DAY = 86400
@@ -185,7 +187,7 @@ LEFT_OUT = re.compile(r"/usr/share/(doc|man|locale|icons|zoneinfo|lintian|bug|pe
 LEFT_OUT_TESTS = {
     "tests/python/test_lab_[a-z]+.py": "the lab's commands are the same on each kernel; its rules are tried by themselves",
     "tests/python/test_(differential|fuzz).py": "as many scenarios as they need take minutes in an emulator",
-    "tests/python/test_(input|loop).py": "bad arguments, and asyncio's own interface, ask nothing else of the kernel",
+    "tests/python/test_(input|loop|selector).py": "they ask nothing of the kernel that test_ring and test_async do not",
     "tests/lua/(input|meta|module|rock|wrap)_spec.lua": "bad arguments and the module's form ask nothing of the kernel",
 }
 OF_THE_TREE = re.compile(r"(?!\.git/|build/)|build/(tests/test_|tests/lua/|lab/pollring-rules$|python/|lua/.*\.so$)")
@@ -263,18 +265,23 @@ def write_initramfs(path):
         write_entry(archive, 0, "TRAILER!!!", 0, b"")
 
 
+# A line of JSON with what the kernel lacks, as pollring finds out.
+LACKS = 'import json, pollring; print(json.dumps({"lacks": pollring.probe()["lacks"]}))'
+
+
 def job():
     """What init does, in sh."""
     environment = {"TEST_PATIENCE": os.environ.get("TEST_PATIENCE", PATIENCE), "TEST_RESULTS": "/dev/ttyS2",
                    "TEST_ROUNDS": os.environ.get("TEST_ROUNDS", "0.05" if QUICK else "0.5"),
                    "POLLRING_TEST_VARIANTS": "default", "LUA": "lua5.4", "HOME": "/root",
-                   "PYTHONDONTWRITEBYTECODE": "1"}
-    if QUICK:  # the first set-up there is, by the one that is sealed
-        environment["TEST_VARIANTS"] = "defer_taskrun, tiny;plain, tiny;io_uring, sealed"
+                   "QUICK": int(QUICK)}
+    if not QUICK and "TEST_FILTER" not in os.environ:
+        environment["TEST_RULES"] = "/dev/ttyS3"
+    environment["TEST_VARIANTS"] = RINGS
     environment.update((name, os.environ[name]) for name in ("TEST_FILTER", "TEST_VARIANTS") if name in os.environ)
     variables = "".join(f"export {name}='{value}'\n" for name, value in environment.items())
-    rules = "" if QUICK else f"{RULES} --json >/dev/ttyS3 2>&1\n"
-    return f"{variables}cd '{ROOT}'\n{rules}/usr/bin/python3 tests/run.py {' '.join(SUITES)}\n"
+    lacks = "" if QUICK else f"PYTHONPATH=build/python /usr/bin/python3 -c '{LACKS}' >/dev/ttyS2\n"
+    return f"{variables}cd '{ROOT}'\n{lacks}/usr/bin/python3 tests/run.py {' '.join(SUITES)}\n"
 
 
 # ---- running ----
@@ -403,10 +410,11 @@ def run_here(name):
     with open(log, "wb") as output:
         process = subprocess.Popen([sys.executable, ROOT / "tests/run.py", *SUITES], stdin=subprocess.DEVNULL,
                                    stdout=output, stderr=subprocess.STDOUT,
-                                   env={**os.environ, "TEST_RESULTS": str(results)})
+                                   env={**os.environ, "TEST_RESULTS": str(results), "TEST_RULES": str(rules)})
         killed = wait_for(process, name, results)
     if not QUICK and not killed:
-        rules.write_bytes(subprocess.run([RULES, "--json"], stdout=subprocess.PIPE).stdout)
+        with open(results, "ab") as told:
+            subprocess.run([sys.executable, "-c", LACKS], stdout=told, env={**os.environ, "PYTHONPATH": BUILD / "python"})
     return killed
 
 
@@ -496,7 +504,8 @@ def main():
             results.append({"program": "", "test": "", "outcome": "skipped", "reason": wrong})
             wrong = None
         table.append((name, results, wrong))
-    print()
+    rings = os.environ.get("TEST_VARIANTS", RINGS).replace(";", ", or ")
+    print(f"\nIn the machines the C tests had rings that are {rings}.\n")
     total = Counter()
     for name, results, wrong in sorted(table, key=lambda row: numbers(row[0])):
         show_kernel(name, results, wrong)
