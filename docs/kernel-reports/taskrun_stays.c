@@ -1,6 +1,6 @@
 /*
- * io_uring: IORING_SQ_TASKRUN of a DEFER_TASKRUN ring stays set though no work is pending, and no enter clears it, so
- * that who enters until it is clear does so for ever. cc -pthread taskrun_stays.c -luring; exit status 1 where it is so.
+ * io_uring: IORING_SQ_TASKRUN of a DEFER_TASKRUN ring stays set though no work is pending, and no enter clears it: a
+ * loop until it is clear is one for ever. cc -pthread taskrun_stays.c -luring; exit status 1 where it is so.
  */
 #include <liburing.h>
 #include <poll.h>
@@ -36,8 +36,8 @@ int main(int count, char **arguments) {
     struct io_uring ring;
     pthread_t thread;
     char byte;
-    if (pipe(ends) || io_uring_queue_init(8, &ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-                                                        IORING_SETUP_TASKRUN_FLAG) < 0)
+    unsigned flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
+    if (pipe(ends) || io_uring_queue_init(8, &ring, flags) < 0)
         return 2;
     io_uring_prep_poll_multishot(io_uring_get_sqe(&ring), ends[0], POLLIN);
     io_uring_submit(&ring);
