@@ -204,7 +204,7 @@ soak: all $(SOAK)    ## Load for ten minutes; SECONDS=60: for as long; BACKEND=i
 	@LUA="$(LUA)" $(PYTHON) tests/soak/run.py $(or $(SECONDS),600) $(BACKEND)
 test-ecosystem:    ## aiohttp, uvicorn, redis, asyncpg and others on our event loop, from PyPI (needs redis-server, postgresql)
 	$(PYTHON) tests/ecosystem/run.py --python $(PYTHON)
-test-kernels: all c-programs $(BUILD)/tests/lua/process.so    ## C, Python and Lua tests on Debian's kernels, in qemu; KERNELS="6.1 7": on those; QUICK=1: C only
+test-kernels: all c-programs $(BUILD)/tests/lua/process.so    ## C, Python and Lua tests on Debian's kernels, in qemu (20 minutes); KERNELS="6.1 7": on those; QUICK=1: C only (3)
 	@$(PYTHON) tests/kernels/run.py
 docs-kernels: python    ## Writes docs/kernels.md from what test-kernels left; KERNELS="... running" adds this machine
 	PYTHONPATH=$(BUILD)/python $(PYTHON) tests/kernels/document.py
