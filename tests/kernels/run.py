@@ -380,7 +380,8 @@ def boot(image, name, accelerator):
     if machine.returncode:  # a panic is none
         return f"{OF_QEMU} {complaint or f'exit status {machine.returncode}'}"
     messages = console.read_text(errors="replace").strip().splitlines() if console.exists() else []
-    return messages[-1] if messages else "it did not start"
+    panic = next((message for message in messages if "Kernel panic" in message), None)
+    return panic or (messages[-1] if messages else "it did not start")
 
 
 # Without CMPXCHG16B, whose emulation (seen in qemu 7.2) leaves wrong flags behind. Kernels allocate memory by it and die.
