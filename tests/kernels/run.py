@@ -178,7 +178,7 @@ def find_kernels(wanted):
 
 # ---- the initramfs ----
 
-PACKAGES = {"c": ["coreutils", "python3", "libcmocka-dev", "liburing-dev", "liblua5.4-dev"],
+PACKAGES = {"c": ["dash", "coreutils", "python3", "libcmocka-dev", "liburing-dev", "liblua5.4-dev"],
             "python": ["python3-pytest", "python3-anyio", "python3-trio", "python3-uvloop", "python3-hypothesis"],
             "lua": ["lua5.4", "lua-busted", "lua-socket", "lua-luv", "lua-cqueues"]}
 LEFT_OUT = re.compile(r"/usr/share/(doc|man|locale|icons|zoneinfo|lintian|bug|perl)|/usr/(bin|lib|lib/[^/]*)/perl|\.a$|"
