@@ -454,8 +454,7 @@ static int uring_reopen(struct pollring *ring) {
 /* ---- what the kernel lacks ---- */
 
 static unsigned uring_lacks(const struct pollring *ring) {
-    static const unsigned of_host[] = {
-        [HOST_NEEDS_EVENTFDS] = LACKS_WAKING_RING_FD, [HOST_NEEDS_FILES] = LACKS_WAKING};
+    static const unsigned of_host[] = {[HOST_NEEDS_EVENTFDS] = LACKS_WAKING_RING_FD, [HOST_NEEDS_FILES] = LACKS_WAKING};
     struct uring *uring = uring_of(ring);
     unsigned lacks = of_host[uring_host_needs(ring)];
     if (!(uring->ring.features & IORING_FEAT_CQE_SKIP))

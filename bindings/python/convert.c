@@ -250,8 +250,8 @@ PyObject *pollring_python_probe(const struct pollring_probe *probe) {
         Py_XDECREF(lacks);
         return NULL;
     }
-    return Py_BuildValue("{ss ss si sN si ss sO ss ss sN}", "kernel", probe->kernel, "backend", probe->backend, "io_uring",
-                         probe->io_uring, "setups", setups, "sysctl_disabled", probe->sysctl_disabled, "cause",
-                         pollring_strcause(probe->cause), "resize", probe->resize ? Py_True : Py_False, "refused_at",
-                         probe->refused_at, "message", probe->message, "lacks", lacks);
+    return Py_BuildValue("{ss ss si sN si ss sO ss ss sN}", "kernel", probe->kernel, "backend", probe->backend,
+                         "io_uring", probe->io_uring, "setups", setups, "sysctl_disabled", probe->sysctl_disabled,
+                         "cause", pollring_strcause(probe->cause), "resize", probe->resize ? Py_True : Py_False,
+                         "refused_at", probe->refused_at, "message", probe->message, "lacks", lacks);
 }
