@@ -44,7 +44,9 @@ SUITES = os.environ.get("SUITES", "c" if QUICK else "c python lua").split()
 JOBS = int(os.environ.get("JOBS") or os.cpu_count() or 1)
 DEADLINE = time.monotonic() + float(os.environ.get("LIMIT") or (170 if QUICK else 1170))
 # Of the C tests' kinds of rings; the last has the first set-up there is.
-RINGS = ("" if QUICK else "epoll;defer_taskrun;coop_taskrun;plain;") + "defer_taskrun, tiny;plain, tiny;io_uring, sealed"
+RINGS = "defer_taskrun, tiny;plain, tiny;io_uring, sealed"
+if not QUICK:
+    RINGS = f"epoll;defer_taskrun;coop_taskrun;plain;{RINGS}"
 HANGS = 60  # seconds in which a machine has nothing to do and a test does not end; the longest sleep takes half of it
 PATIENCE = 5  # an emulated processor is so many times as slow, and more
 DAY = 86400
@@ -185,7 +187,7 @@ LEFT_OUT = re.compile(r"/usr/share/(doc|man|locale|icons|zoneinfo|lintian|bug|pe
                       r"/__pycache__/|/usr/include/|/gconv/|/libperl|/pydoc_data/")
 # Tests that take long where they are emulated, and tell least of the kernel.
 LEFT_OUT_TESTS = {
-    "tests/python/test_lab_[a-z]+.py": "the lab's commands are the same on each kernel; its rules are tried by themselves",
+    "tests/python/test_lab_[a-z]+.py": "the lab's commands are the same everywhere; its rules are tried by themselves",
     "tests/python/test_(differential|fuzz).py": "as many scenarios as they need take minutes in an emulator",
     "tests/python/test_(input|loop|selector).py": "they ask nothing of the kernel that test_ring and test_async do not",
     "tests/lua/(input|meta|module|rock|wrap)_spec.lua": "bad arguments and the module's form ask nothing of the kernel",
@@ -369,7 +371,8 @@ def boot(image, name, accelerator):
     for file in lines:
         file.unlink(missing_ok=True)
     command = ["qemu-system-x86_64", *accelerator, "-smp", "2", "-m", "1024", "-kernel", image,
-               "-initrd", INITRAMFS, "-append", "console=ttyS0 quiet panic=-1 mitigations=off", "-no-reboot",
+               "-initrd", INITRAMFS, "-append", "console=ttyS0 quiet panic=-1 mitigations=off",
+               "-no-reboot",
                "-display", "none", "-monitor", "none", "-nic", "none"]
     for file in lines:
         command += ["-serial", f"file:{file}"]
@@ -386,7 +389,8 @@ def boot(image, name, accelerator):
     return panic or (messages[-1] if messages else "it did not start")
 
 
-# Without CMPXCHG16B, whose emulation (seen in qemu 7.2) leaves wrong flags behind. Kernels allocate memory by it and die.
+# Without CMPXCHG16B, whose emulation (seen in qemu 7.2) leaves wrong flags behind: kernels allocate memory by it, and
+# die.
 SOFTWARE = ["-accel", "tcg,thread=multi", "-cpu", "max,-cx16"]
 HARDWARE = ["-accel", "kvm", "-cpu", "host"]
 
