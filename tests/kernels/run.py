@@ -421,7 +421,8 @@ def run_here(name):
         killed = wait_for(process, name, results)
     if not QUICK and not killed:
         with open(results, "ab") as told:
-            subprocess.run([sys.executable, "-c", LACKS], stdout=told, env={**os.environ, "PYTHONPATH": BUILD / "python"})
+            environment = {**os.environ, "PYTHONPATH": BUILD / "python"}
+            subprocess.run([sys.executable, "-c", LACKS], stdout=told, env=environment)
     return killed
 
 
