@@ -25,11 +25,11 @@ def run(code, **options):
 
 
 def wait_until_asleep(process):
-    """Until its main thread sleeps in io_uring_enter or epoll_wait."""
+    """Until its main thread sleeps in io_uring_enter or epoll_wait, as kernels from 5.10 on name the place."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         with open(f"/proc/{process.pid}/wchan") as file:
-            if re.search("io_cqring_wait|ep_poll|epoll_wait", file.read()):
+            if re.search("io_cqring_wait|io_uring_enter|ep_poll|epoll_wait", file.read()):
                 return
         time.sleep(0.001)
     process.kill()
