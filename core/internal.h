@@ -96,6 +96,18 @@ enum host_needs {
     HOST_NEEDS_FILES,    /* those of all polls */
 };
 
+/* What the running kernel lacks of what pollring would use. */
+enum lacks {
+    LACKS_MULTISHOT = 1,
+    LACKS_DEFER_TASKRUN = 2,
+    LACKS_COOP_TASKRUN = 4,
+    LACKS_SKIP_SUCCESS = 8,
+    LACKS_RING_FDS = 16,
+    LACKS_WAKING_RING_FD = 32,
+    LACKS_WAKING = 64, /* by the ring's fd or by an eventfd */
+    LACKS_PWAIT2 = 128,
+};
+
 /* On a page that the kernel wipes in a forked child. */
 struct guard {
     _Atomic pid_t owner; /* 0: none yet; other threads ask too */
@@ -178,6 +190,8 @@ struct backend {
     bool (*peek)(const struct pollring *ring);
     /* What nest() leaves to others; enum host_needs. NULL: nothing. */
     unsigned (*host_needs)(const struct pollring *ring);
+    /* Of enum lacks, what can be told from a started ring. NULL: nothing. */
+    unsigned (*lacks)(const struct pollring *ring);
     /* Adds to an epoll fd what becomes readable with completions. */
     int (*nest)(struct pollring *ring, int epoll_fd, int event_fd);
     /* With HOST_NEEDS_EVENTFDS, after completions were collected: event_fd is to be signalled for the next. */

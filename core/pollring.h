@@ -301,13 +301,14 @@ struct pollring_probe {
     const char *backend; /* what POLLRING_AUTO takes, as pollring_backend() says; "" where nothing can be opened */
     bool resize;         /* the kernel can resize the completion queue of a DEFER_TASKRUN ring */
     const char
-        *refused_at;   /* the system call that was refused, without its "io_uring_": setup, register, enter; or "" */
-    char message[512]; /* for a refusal: what refused and what to do; else empty */
+        *refused_at;      /* the system call that was refused, without its "io_uring_": setup, register, enter; or "" */
+    char message[512];    /* for a refusal: what refused and what to do; else empty */
+    const char *lacks[8]; /* what newer kernels have, and what pollring does here instead: sentences, up to NULL */
 };
 
 /*
- * Tries out rings with the default options and fills probe; takes about a millisecond, leaves nothing behind. Nothing
- * is concluded from the kernel's version. 0, or -EINVAL.
+ * Tries out rings with the default options and fills probe; takes about a millisecond, in the first call of a process
+ * also a thread, and leaves nothing behind. Nothing is concluded from the kernel's version. 0, or -EINVAL.
  */
 int pollring_probe(struct pollring_probe *probe);
 

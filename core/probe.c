@@ -32,7 +32,7 @@ struct confinement {
 
 /* Opens a ring and gets an event of a multishot poll: a filter may refuse a later system call only, and before 5.13 the
    kernel had no such polls. */
-static int try_ring(const struct pollring_options *options, const char **refused_at) {
+static int try_ring(const struct pollring_options *options, const char **refused_at, unsigned *lacks) {
     const struct timespec no_time = {0};
     struct pollring *ring;
     struct pollring_poll *poll = NULL;
@@ -45,6 +45,7 @@ static int try_ring(const struct pollring_options *options, const char **refused
             error = pollring_wait(ring, &event, 1, &no_time);
         if (error >= 0)
             error = event.result < 0 ? event.result : 0;
+        *lacks = error ? 0 : ring->backend->lacks(ring);
         pollring_close(ring);
         pollring_poll_free(poll);
     }
@@ -246,19 +247,22 @@ static void explain(struct pollring_probe *probe, unsigned flags, bool filtered)
 
 /* ---- all together ---- */
 
-static void try_setups(struct pollring_probe *probe, const struct pollring_options *options) {
+/* Returns what the kernel lacks: of the set-ups, and as the rings tell. */
+static unsigned try_setups(struct pollring_probe *probe, const struct pollring_options *options) {
     static const unsigned setups[] = {POLLRING_SETUP_DEFER_TASKRUN, POLLRING_SETUP_COOP_TASKRUN, POLLRING_SETUP_PLAIN};
     struct pollring_options trial = *options;
     unsigned asked = options->flags & SETUPS ? options->flags & SETUPS : SETUPS;
+    unsigned lacks = 0, lacks_of_ring;
     const char *refused_at;
     trial.backend = POLLRING_IO_URING;
     for (size_t i = 0; i < sizeof setups / sizeof *setups; i++) {
         if (!(asked & setups[i]))
             continue;
         trial.flags = (options->flags & ~SETUPS) | setups[i];
-        int error = try_ring(&trial, &refused_at);
+        int error = try_ring(&trial, &refused_at, &lacks_of_ring);
         if (!error) {
             probe->setups |= setups[i];
+            lacks |= lacks_of_ring;
         } else if (!probe->io_uring || probe->io_uring == -EINVAL) { /* EINVAL: the kernel lacks this one only */
             probe->io_uring = error;
             probe->refused_at = refused_at;
@@ -267,7 +271,34 @@ static void try_setups(struct pollring_probe *probe, const struct pollring_optio
     if (probe->setups) {
         probe->io_uring = 0;
         probe->refused_at = "";
+        if (asked & ~probe->setups & POLLRING_SETUP_DEFER_TASKRUN)
+            lacks |= LACKS_DEFER_TASKRUN;
+        if (asked & ~probe->setups & POLLRING_SETUP_COOP_TASKRUN)
+            lacks |= LACKS_COOP_TASKRUN;
     }
+    return lacks;
+}
+
+/* No kernel has such a file. */
+static unsigned try_epoll(void) {
+    return syscall(SYS_epoll_pwait2, -1, NULL, 1, NULL, NULL, 0) < 0 && errno != EBADF ? LACKS_PWAIT2 : 0;
+}
+
+static void name_lacks(struct pollring_probe *probe, unsigned lacks) {
+    static const char *const sentences[] = {
+        "io_uring with multishot polls (Linux 5.13): rings poll by epoll",
+        "DEFER_TASKRUN (Linux 6.1): the next set-up is taken, and each event interrupts its owner's sleeps elsewhere",
+        "COOP_TASKRUN (Linux 5.19): a ring without flags is taken, and each event interrupts its owner",
+        "IOSQE_CQE_SKIP_SUCCESS (Linux 5.17): each update and removal posts a completion, which is dropped",
+        "registered ring fds (Linux 5.18): a pinned ring enters the kernel by its ordinary fd",
+        "a ring's fd that wakes sleepers: fileno() goes by a registered eventfd, and watches polled eventfds itself",
+        "a ring's fd or eventfd that wakes sleepers at once: fileno() watches the polled files itself",
+        "epoll_pwait2() (Linux 5.11): the epoll backend rounds its timeouts up to milliseconds",
+    };
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof sentences / sizeof *sentences; i++)
+        if (lacks & 1u << i)
+            probe->lacks[count++] = sentences[i];
 }
 
 static const char *automatic_backend(struct pollring_options options) {
@@ -293,15 +324,20 @@ int pollring_explain(struct pollring_probe *probe, const struct pollring_options
     if (!uname(&name))
         snprintf(probe->kernel, sizeof probe->kernel, "%s", name.release);
     probe->backend = automatic_backend(*options);
-    try_setups(probe, options);
+    unsigned lacks = try_setups(probe, options) | try_epoll();
     probe->resize = probe->setups & POLLRING_SETUP_DEFER_TASKRUN && try_resize();
-    if (!probe->io_uring)
+    if (!probe->io_uring) {
+        name_lacks(probe, lacks);
         return 0;
+    }
     blindly = refused_blindly(options->flags & POLLRING_SEALED);
     if (blindly)
         probe->refused_at = blindly;
     confinement = read_confinement();
     probe->cause = cause_of(probe, blindly, confinement);
+    if (probe->cause == POLLRING_CAUSE_KERNEL && !(options->flags & SETUPS))
+        lacks |= LACKS_MULTISHOT;
+    name_lacks(probe, lacks);
     explain(probe, options->flags, confinement.filtered);
     return 0;
 }

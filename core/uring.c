@@ -48,6 +48,10 @@ static const struct setup {
     {POLLRING_SETUP_PLAIN, 0},
 };
 
+/* Before 5.13 a multishot poll is refused when it is submitted, which is too late for another backend. This came with
+   it. (5.11 brought the timeouts of an enter.) */
+#define FEATURE_OF_MULTISHOT IORING_FEAT_RSRC_TAGS
+
 /* The first set-up that the kernel knows. An unknown flag is -EINVAL; any other errno refuses the rest too. */
 static int set_up(struct io_uring *uring, unsigned asked, unsigned entries, unsigned cq_entries, unsigned *stuck) {
     int error = -EINVAL;
@@ -62,24 +66,26 @@ static int set_up(struct io_uring *uring, unsigned asked, unsigned entries, unsi
     return error;
 }
 
-/* Leaves what pollring uses; through this ring's fd nothing else can be asked of the kernel. One that doesn't know the
-   last two calls, which makes no ring cheaper either (before 5.18), is given the others alone. */
-static int seal(struct io_uring *uring) {
+/* Leaves what pollring uses; through this ring's fd nothing else can be asked of the kernel. An eventfd is registered
+   with DEFER_TASKRUN rings only: see uring_host_needs(). A kernel that can't register a ring's fd (before 5.18), which
+   makes no ring cheaper then, is given the rules before that alone. */
+static int seal(struct io_uring *uring, unsigned setup) {
     struct io_uring_restriction rules[] = {
         {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_POLL_ADD},
         {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_POLL_REMOVE},
         {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_ASYNC_CANCEL},
         {.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_CQE_SKIP_SUCCESS},
-        {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_EVENTFD},
-        {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_UNREGISTER_EVENTFD},
         {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_RING_FDS},
         {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_UNREGISTER_RING_FDS},
+        {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_EVENTFD},
+        {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_UNREGISTER_EVENTFD},
     };
-    unsigned count = sizeof rules / sizeof *rules;
+    enum { ALL = sizeof rules / sizeof *rules, WITHOUT_EVENTFD = ALL - 2, OF_REQUESTS = ALL - 4 };
+    unsigned count = setup == POLLRING_SETUP_DEFER_TASKRUN ? ALL : WITHOUT_EVENTFD;
     /* Not io_uring_register_restrictions(): some distributions' shared liburing doesn't export it. */
     int error = io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules, count);
     if (error == -EINVAL)
-        error = io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules, count - 2);
+        error = io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules, OF_REQUESTS);
     return error;
 }
 
@@ -117,10 +123,12 @@ static int uring_open(struct pollring *ring, unsigned entries, unsigned cq_entri
     unsigned asked = ring->flags & ~(POLLRING_SEALED | POLLRING_PINNED), stuck = 0;
     int error = set_up(&uring->ring, asked, entries, cq_entries, &stuck);
     bool is_set_up = !error;
+    if (!error && !(uring->ring.features & FEATURE_OF_MULTISHOT))
+        error = -EINVAL;
     if (!error)
         error = try_calls(&uring->ring);
     if (!error && ring->flags & POLLRING_SEALED)
-        error = seal(&uring->ring);
+        error = seal(&uring->ring, stuck);
     if (error) {
         if (is_set_up)
             io_uring_queue_exit(&uring->ring);
@@ -138,14 +146,17 @@ static int uring_open(struct pollring *ring, unsigned entries, unsigned cq_entri
     return 0;
 }
 
-/* By hand: liburing would unregister it with whatever thread closes the ring, where the number is another ring's. */
-static void pin(struct uring *uring) {
+/* By hand: liburing would unregister it with whatever thread closes the ring, where the number is another ring's.
+   Without it the ring does as well, only slower. 0 or -errno. */
+static int pin(struct uring *uring) {
     struct io_uring_rsrc_update number = {.offset = UINT_MAX, .data = (unsigned)uring->ring.ring_fd};
-    if (io_uring_register((unsigned)uring->ring.ring_fd, IORING_REGISTER_RING_FDS, &number, 1) != 1)
-        return;
+    int count = io_uring_register((unsigned)uring->ring.ring_fd, IORING_REGISTER_RING_FDS, &number, 1);
+    if (count != 1)
+        return count < 0 ? count : -EIO;
     uring->enter_fd = number.offset;
     uring->enter_flags = IORING_ENTER_REGISTERED_RING;
     uring->pinned_to = this_thread();
+    return 0;
 }
 
 static void unpin(const struct pollring *ring, struct uring *uring) {
@@ -440,6 +451,19 @@ static int uring_reopen(struct pollring *ring) {
     return 0;
 }
 
+/* ---- what the kernel lacks ---- */
+
+static unsigned uring_lacks(const struct pollring *ring) {
+    static const unsigned of_host[] = {[HOST_NEEDS_EVENTFDS] = LACKS_WAKING_RING_FD, [HOST_NEEDS_FILES] = LACKS_WAKING};
+    struct uring *uring = uring_of(ring);
+    unsigned lacks = of_host[uring_host_needs(ring)];
+    if (!(uring->ring.features & IORING_FEAT_CQE_SKIP))
+        lacks |= LACKS_SKIP_SUCCESS;
+    if (!uring->pinned_to && pin(uring) == -EINVAL)
+        lacks |= LACKS_RING_FDS;
+    return lacks;
+}
+
 static bool uring_owns(const struct pollring *ring, int fd) {
     return fd == uring_of(ring)->ring.ring_fd;
 }
@@ -455,6 +479,7 @@ const struct backend uring_backend = {
     .submit = uring_submit,
     .enter = uring_enter,
     .host_needs = uring_host_needs,
+    .lacks = uring_lacks,
     .nest = uring_nest,
     .renest = uring_renest,
     .owns = uring_owns,

@@ -3,7 +3,8 @@
  *
  *   pollring-rules [--json] [PATTERN]     such as "*overflow*", against "setup: rule"; or in TEST_FILTER
  *
- * It writes TAP, or JSON as `pollring rules --json` does. Exit status 1 where a rule differs or no rule matches.
+ * It writes TAP, or JSON as `pollring rules --json` does; with TEST_RULES=FILE TAP, and the JSON into that file. Exit
+ * status 1 where a rule differs or no rule matches.
  */
 #include "rules.h"
 
@@ -26,6 +27,12 @@ static size_t count_wanted(const char *pattern) {
     return count;
 }
 
+/* Where JSON goes, if it is wanted. */
+static FILE *open_json(bool only) {
+    const char *path = getenv("TEST_RULES");
+    return only ? stdout : path ? fopen(path, "we") : NULL;
+}
+
 static void print_tap(size_t number, const struct trial *trial, const struct outcome *outcome) {
     printf("%sok %zu - %s: %s", outcome->verdict == DIFFERS ? "not " : "", number, trial->setup->name,
            trial->rule->name);
@@ -36,8 +43,9 @@ static void print_tap(size_t number, const struct trial *trial, const struct out
 }
 
 int main(int count, char **arguments) {
-    bool json = count > 1 && strcmp(arguments[1], "--json") == 0;
-    const char *pattern = count > 1 + json ? arguments[1 + json] : getenv("TEST_FILTER");
+    bool only_json = count > 1 && strcmp(arguments[1], "--json") == 0;
+    const char *pattern = count > 1 + only_json ? arguments[1 + only_json] : getenv("TEST_FILTER");
+    FILE *json = open_json(only_json);
     struct utsname kernel;
     struct trial trial;
     struct outcome outcome;
@@ -46,8 +54,8 @@ int main(int count, char **arguments) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     uname(&kernel);
     if (json)
-        printf("{\"kernel\": \"%s\", \"rules\": [\n", kernel.release);
-    else
+        fprintf(json, "{\"kernel\": \"%s\", \"rules\": [\n", kernel.release);
+    if (!only_json)
         printf("# Linux %s\n1..%zu\n", kernel.release, count_wanted(pattern));
     for (size_t i = 0; find_trial(i, &trial); i++) {
         if (!is_wanted(&trial, pattern))
@@ -55,14 +63,16 @@ int main(int count, char **arguments) {
         run_trial(&trial, &outcome);
         differs |= outcome.verdict == DIFFERS;
         if (json && number)
-            puts(",");
+            fputs(",\n", json);
         number++;
         if (json)
-            print_json(stdout, &trial, &outcome);
-        else
+            print_json(json, &trial, &outcome);
+        if (!only_json)
             print_tap(number, &trial, &outcome);
     }
-    if (json)
-        puts("\n]}");
+    if (json) {
+        fputs("\n]}\n", json);
+        fclose(json);
+    }
     return differs || number == 0;
 }

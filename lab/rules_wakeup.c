@@ -4,6 +4,8 @@
  */
 #include "kernel.h"
 
+#include <signal.h>
+
 enum { ROUNDS = 20, MISSED_MS = 100, FEW_ROUNDS = 5 };
 
 /* ---- sleepers ---- */
@@ -168,9 +170,48 @@ static void event_of_an_eventfd_may_signal_the_registered_one_only_once(void) {
     }
 }
 
+struct registration {
+    pthread_t thread;
+    atomic_bool done;
+};
+
+static void do_nothing(int number) {
+    (void)number;
+}
+
+static void *interrupt_until_done(void *argument) {
+    struct registration *registration = argument;
+    for (int ms = 0; !atomic_load(&registration->done); ms++) {
+        usleep(1000);
+        if (ms > MISSED_MS)
+            pthread_kill(registration->thread, SIGUSR1);
+    }
+    return NULL;
+}
+
+/* -EINTR: it waits for the poll to end, and signals had to stop that. */
+static int register_beside_a_poll(void) {
+    struct sigaction interruption = {.sa_handler = do_nothing};
+    struct registration registration = {.thread = pthread_self()};
+    struct io_uring *ring = open_ring();
+    arm_multishot(ring, make_eventfd(), POLLIN, POLL);
+    need(sigaction(SIGUSR1, &interruption, NULL));
+    pthread_t thread = start_thread(interrupt_until_done, &registration);
+    int result = io_uring_register_eventfd(ring, make_eventfd());
+    atomic_store(&registration.done, true);
+    join_thread(thread);
+    return result;
+}
+
+static void registering_an_eventfd_does_not_wait_for_polls(void) {
+    expect_result("registering an eventfd", 0, register_beside_a_poll());
+}
+
 static void epoll_over_ring_fd_and_an_eventfd_registered_anew_wakes_for_an_eventfd_too(void) {
     int watched = make_eventfd(), outcomes[OUTCOMES];
     struct sleep sleep;
+    if (register_beside_a_poll() == -EINTR)
+        skip_because("registering waits until no poll is armed");
     prepare_sleep(&sleep, BY_EITHER, (int[]){watched, watched}, false);
     sleep.registers_anew = true;
     sleep_often(&sleep, outcomes);
@@ -338,6 +379,8 @@ const struct rule wakeup_rules[] = {
     RULE(event_of_an_eventfd_may_signal_the_registered_one_only_once, ON_DEFER, KERNEL,
          "With DEFER_TASKRUN events of a file that an eventfd wakes may signal the registered eventfd only once; "
          "registered anew it is signalled again."),
+    RULE(registering_an_eventfd_does_not_wait_for_polls, EACH_SETUP, KERNEL,
+         "An eventfd is registered at once, whatever polls are armed."),
     RULE(epoll_over_ring_fd_and_an_eventfd_registered_anew_wakes_for_an_eventfd_too, EACH_SETUP, KERNEL,
          "Where the eventfd is registered anew after each event, events of a watched eventfd wake the sleeper too."),
     RULE(event_interrupts_the_owner_in_any_sleep_unless_deferred, EACH_SETUP, KERNEL,

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Runs a command where io_uring is refused: a seccomp filter answers some of its system calls, and the sysctl looks as
+r"""Runs a command where io_uring is refused: a seccomp filter answers some of its system calls, and the sysctl looks as
 asked for, to the command alone.
 
-    tests/refuse.py [--setup ERRNO] [--enter ERRNO] [--register ERRNO] [--sysctl VALUE] [--fds N] command...
+    tests/refuse.py [--setup ERRNO] [--enter ERRNO] [--register ERRNO] [--pwait2 ERRNO] [--sysctl VALUE] [--fds N] \
+        command...
 
 such as --setup EPERM --enter EPERM. The machine's own setting is not touched. Exits with 77 and a reason where the file of
 the sysctl can't be covered.
@@ -17,7 +18,7 @@ import struct
 import sys
 import tempfile
 
-NUMBERS = {"setup": 425, "enter": 426, "register": 427}  # the same on all architectures but alpha
+NUMBERS = {"setup": 425, "enter": 426, "register": 427, "pwait2": 441}  # the same on all architectures but alpha
 SYSCTL = "/proc/sys/kernel/io_uring_disabled"
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 4096, 16384, 1 << 18

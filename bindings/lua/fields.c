@@ -41,7 +41,7 @@ int pollring_lua_push_stats(lua_State *L, const struct pollring_stats *stats) {
 }
 
 int pollring_lua_push_probe(lua_State *L, const struct pollring_probe *probe) {
-    lua_createtable(L, 0, 9);
+    lua_createtable(L, 0, 10);
     set_string(L, "kernel", probe->kernel);
     set_string(L, "backend", probe->backend);
     set_integer(L, "io_uring", probe->io_uring);
@@ -52,5 +52,11 @@ int pollring_lua_push_probe(lua_State *L, const struct pollring_probe *probe) {
     lua_setfield(L, -2, "resize");
     set_string(L, "refused_at", probe->refused_at);
     set_string(L, "message", probe->message);
+    lua_newtable(L);
+    for (lua_Integer i = 0; probe->lacks[i]; i++) {
+        lua_pushstring(L, probe->lacks[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_setfield(L, -2, "lacks");
     return 1;
 }

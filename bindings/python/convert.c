@@ -232,12 +232,26 @@ static PyObject *setup_names(unsigned setups) {
     return names;
 }
 
+static PyObject *list_of(const char *const *texts) {
+    PyObject *list = PyList_New(0);
+    for (; list && *texts; texts++) {
+        PyObject *text = PyUnicode_FromString(*texts);
+        if (!text || PyList_Append(list, text))
+            Py_CLEAR(list);
+        Py_XDECREF(text);
+    }
+    return list;
+}
+
 PyObject *pollring_python_probe(const struct pollring_probe *probe) {
-    PyObject *setups = setup_names(probe->setups);
-    if (!setups)
+    PyObject *setups = setup_names(probe->setups), *lacks = list_of(probe->lacks);
+    if (!setups || !lacks) {
+        Py_XDECREF(setups);
+        Py_XDECREF(lacks);
         return NULL;
-    return Py_BuildValue("{ss ss si sN si ss sO ss ss}", "kernel", probe->kernel, "backend", probe->backend, "io_uring",
-                         probe->io_uring, "setups", setups, "sysctl_disabled", probe->sysctl_disabled, "cause",
-                         pollring_strcause(probe->cause), "resize", probe->resize ? Py_True : Py_False, "refused_at",
-                         probe->refused_at, "message", probe->message);
+    }
+    return Py_BuildValue("{ss ss si sN si ss sO ss ss sN}", "kernel", probe->kernel, "backend", probe->backend,
+                         "io_uring", probe->io_uring, "setups", setups, "sysctl_disabled", probe->sysctl_disabled,
+                         "cause", pollring_strcause(probe->cause), "resize", probe->resize ? Py_True : Py_False,
+                         "refused_at", probe->refused_at, "message", probe->message, "lacks", lacks);
 }

@@ -36,6 +36,7 @@
 ---@field refused_at string the system call
 ---@field resize boolean whether a ring's queue can be resized
 ---@field message string what refused and what to do; "" for nothing
+---@field lacks string[] what newer kernels have, and what pollring does here instead
 
 ---@class pollring
 ---@field VERSION string

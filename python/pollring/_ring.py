@@ -33,6 +33,7 @@ def probe() -> Dict[str, Any]:
     - ``cause``: what refuses: "sysctl", "seccomp", "kernel", "memlock", "fd_limit", "memory", "unknown"; "" if it works
     - ``refused_at``: at which step: "setup", "register", "enter"; "" if it works
     - ``message``: for a refusal, what refused and what to do; else empty
+    - ``lacks``: what newer kernels have of use to pollring, and what it does here instead: a sentence each
     """
     return _pollring.probe()
 

@@ -32,6 +32,7 @@ static struct {
     long calls; /* that go well before it */
     bool lasts; /* refuses until somebody was told so, and not only once */
     bool happened;
+    unsigned unknown_flags, missing_features; /* of a ring's set-up: what an older kernel doesn't have */
 } fault;
 
 /* Whether this call is refused. */
@@ -82,8 +83,13 @@ int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *uring, 
 int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *uring, struct io_uring_params *params) {
     if (is_refused(SET_UP))
         return -fault.refusal.error;
+    if (params->flags & fault.unknown_flags)
+        return -EINVAL;
+    int error = __real_io_uring_queue_init_params(entries, uring, params);
+    if (!error)
+        uring->features &= ~fault.missing_features;
     shortage.uring = uring;
-    return __real_io_uring_queue_init_params(entries, uring, params);
+    return error;
 }
 
 static void drop_completions(void) {
@@ -151,11 +157,19 @@ static bool was_refused(int result) {
     return true;
 }
 
+/* The end of an earlier ring interrupts a sleep too, for it wasn't waited for. */
+static bool was_interrupted(int result) {
+    return result == -EINTR && fault.refusal.error != EINTR;
+}
+
 /* Makes a call once more if it was refused. */
 #define persist(call)                                                                                                  \
     ({                                                                                                                 \
-        int result_of_call = (call);                                                                                   \
-        result_of_call < 0 && was_refused(result_of_call) ? (call) : result_of_call;                                   \
+        int result_of_call;                                                                                            \
+        do                                                                                                             \
+            result_of_call = (call);                                                                                   \
+        while (was_interrupted(result_of_call) || (result_of_call < 0 && was_refused(result_of_call)));                \
+        result_of_call;                                                                                                \
     })
 
 /* ---- the scenario ---- */
@@ -427,8 +441,9 @@ static void run_scenarios(unsigned functions, int error, int number_of_files) {
     files = number_of_files;
     for (int i = 0; i < files; i++)
         pipes[i] = make_pipe();
+    long step = in_valgrind() || factor("TEST_ROUNDS") < 1 ? 7 : 1;
     for (int lasts = 0; lasts < 2; lasts++)
-        for (long calls = 0; run_scenario(&refusal, calls, lasts); calls += in_valgrind() ? 7 : 1)
+        for (long calls = 0; run_scenario(&refusal, calls, lasts); calls += step)
             check(calls < 10000);
 }
 
@@ -492,6 +507,60 @@ TEST(a_wake_that_a_kernel_short_of_memory_has_dropped_comes_again) {
     assert_int_equal(shortage.next, DROP_NOTHING);
 }
 
+/* ---- older kernels ---- */
+
+/* Whether the first sentences begin with these. Others may follow, of what this kernel lacks itself. */
+static bool begin_with(const char *const *lacks, const char *const *beginnings) {
+    for (; *beginnings; lacks++, beginnings++)
+        if (!*lacks || strncmp(*lacks, *beginnings, strlen(*beginnings)) != 0)
+            return false;
+    return true;
+}
+
+static void probe_older_kernel(unsigned unknown_flags, unsigned missing_features, struct pollring_probe *probe) {
+    fault.unknown_flags = unknown_flags;
+    fault.missing_features = missing_features;
+    int error = pollring_probe(probe);
+    fault.unknown_flags = fault.missing_features = 0;
+    assert_int_equal(error, 0);
+}
+
+TEST(a_kernel_without_the_newer_set_ups_is_told_by_trying) {
+    struct pollring_probe probe;
+    assert_int_equal(pollring_probe(&probe), 0);
+    unsigned others = probe.setups & ~(unsigned)POLLRING_SETUP_DEFER_TASKRUN;
+    probe_older_kernel(IORING_SETUP_COOP_TASKRUN | IORING_SETUP_DEFER_TASKRUN, IORING_FEAT_CQE_SKIP, &probe);
+    assert_int_equal(probe.io_uring, 0);
+    assert_int_equal(probe.setups, POLLRING_SETUP_PLAIN);
+    const char *const lacks[] = {"DEFER_TASKRUN ", "COOP_TASKRUN ", "IOSQE_CQE_SKIP_SUCCESS ", NULL};
+    assert_true(begin_with(probe.lacks, lacks));
+    probe_older_kernel(IORING_SETUP_DEFER_TASKRUN, 0, &probe);
+    assert_int_equal(probe.setups, others);
+    assert_true(begin_with(probe.lacks, (const char *const[]){"DEFER_TASKRUN ", NULL}));
+}
+
+/* Such a kernel takes the request and refuses it then. */
+TEST(a_kernel_without_multishot_polls_gets_an_epoll) {
+    struct pollring_options options = {TINY};
+    struct pollring *ring;
+    struct pollring_probe probe;
+    probe_older_kernel(0, IORING_FEAT_RSRC_TAGS, &probe);
+    assert_int_equal(probe.io_uring, -EINVAL);
+    assert_int_equal(probe.cause, POLLRING_CAUSE_KERNEL);
+    assert_string_equal(probe.backend, "epoll");
+    assert_true(begin_with(probe.lacks, (const char *const[]){"io_uring with multishot polls ", NULL}));
+    fault.missing_features = IORING_FEAT_RSRC_TAGS;
+    int error = pollring_open(&ring, &options);
+    if (!error)
+        keep_ring(ring);
+    options.backend = POLLRING_IO_URING;
+    int insisting = pollring_open(&ring, &options);
+    fault.missing_features = 0;
+    assert_int_equal(error, 0);
+    assert_string_equal(pollring_backend(test.rings[0]), "epoll");
+    assert_int_equal(insisting, -EINVAL);
+}
+
 int main(void) {
     static const struct test tests[] = {
         RUN(no_memory_at_any_one_call),
@@ -501,6 +570,8 @@ int main(void) {
         RUN(an_enter_that_takes_one_request_only),
         RUN(events_that_a_kernel_short_of_memory_has_dropped_come_again),
         RUN(a_wake_that_a_kernel_short_of_memory_has_dropped_comes_again),
+        RUN(a_kernel_without_the_newer_set_ups_is_told_by_trying),
+        RUN(a_kernel_without_multishot_polls_gets_an_epoll),
     };
     return run_on_variants("faults", tests, COUNT_OF(tests));
 }

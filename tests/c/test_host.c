@@ -277,7 +277,7 @@ static bool make_event(const struct maker *maker) {
 
 static void *make_events(void *argument) {
     struct maker *maker = argument;
-    double end = now_ms() + 4 * GUARD_MS;
+    double end = now_ms() + 4 * GUARD_MS * (1 + factor("TEST_ROUNDS"));
     for (int round = 1; round <= maker->rounds; round++) {
         while (atomic_load(&maker->round) < round && now_ms() < end)
             look_again_soon();

@@ -190,6 +190,32 @@ TEST(a_probe_tells_whether_the_queue_can_be_resized) {
     assert_int_equal(probe.resize, resized);
 }
 
+static const char *lack_of(const struct pollring_probe *probe, const char *what) {
+    for (size_t i = 0; probe->lacks[i]; i++)
+        if (strstr(probe->lacks[i], what))
+            return probe->lacks[i];
+    return NULL;
+}
+
+/* The ring works all the same. */
+TEST(a_probe_names_what_the_kernel_lacks) {
+    static const struct {
+        struct refusal refusal;
+        const char *what, *instead;
+    } lacking[] = {
+        {{SYS_io_uring_register, EINVAL, 1, IORING_REGISTER_RING_FDS, false}, "registered ring fds ", "ordinary fd"},
+        {{SYS_epoll_pwait2, ENOSYS, WHATEVER_THE_ARGUMENTS}, "epoll_pwait2() ", "milliseconds"},
+    };
+    for (size_t i = 0; i < COUNT_OF(lacking); i++) {
+        struct findings findings = explain_in_child(refuse, &lacking[i].refusal, insisting());
+        const char *sentence = lack_of(&findings.probe, lacking[i].what);
+        assert_int_equal(findings.opened, 0);
+        assert_int_equal(findings.probe.io_uring, 0);
+        assert_non_null(sentence);
+        assert_non_null(strstr(sentence, lacking[i].instead));
+    }
+}
+
 /* ---- seccomp ---- */
 
 TEST(a_filter_is_found_whatever_it_answers_and_at_whichever_system_call) {
@@ -329,6 +355,7 @@ int main(void) {
         RUN(a_probe_says_what_opening_a_ring_says),
         RUN(a_probe_refuses_options_that_opening_refuses),
         RUN(a_probe_tells_whether_the_queue_can_be_resized),
+        RUN(a_probe_names_what_the_kernel_lacks),
         RUN(a_filter_is_found_whatever_it_answers_and_at_whichever_system_call),
         RUN(a_kernel_without_io_uring_is_told_from_a_filter),
         RUN(a_security_module_is_told_from_a_filter),

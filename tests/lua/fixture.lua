@@ -13,7 +13,7 @@ local describe, pending = busted.describe, busted.pending
 local before_each, after_each = busted.before_each, busted.after_each
 local assert = require "luassert"
 
-local fixture = { GUARD = 10 } -- seconds
+local fixture = { GUARD = 10 * (tonumber(os.getenv "TEST_PATIENCE") or 1) } -- seconds
 
 fixture.set_ups = {
   { name = "epoll", options = { backend = "epoll" } },

@@ -37,6 +37,9 @@ fixture.describe("The module", function()
     assert.equal("", probe.refused_at)
     assert.equal("", probe.message)
     assert.equal("boolean", type(probe.resize))
+    for _, sentence in ipairs(probe.lacks) do
+      assert.truthy(sentence:find(": ", 1, true))
+    end
   end)
 
   local function refused(how)

@@ -86,15 +86,16 @@ def no_fd_is_leaked():
 
 @pytest.fixture(autouse=True)
 def nothing_hangs():
-    """A test that takes 20 seconds has failed: SIGALRM ends it, also inside a wait. With POLLRING_TEST_SIGNALS it comes
-    each millisecond from the start, so that whatever sleeps is interrupted."""
-    end = time.monotonic() + 20
+    """A test that takes 20 seconds (TEST_PATIENCE times as long on slow machines) has failed: SIGALRM ends it, also inside
+    a wait. With POLLRING_TEST_SIGNALS it comes each millisecond from the start, so that whatever sleeps is interrupted."""
+    limit = 20 * float(os.environ.get("TEST_PATIENCE") or 1)
+    end = time.monotonic() + limit
 
     def give_up(*_):
         if time.monotonic() >= end:
             raise TimeoutError("the test hangs")
 
-    interval = 0.001 if "POLLRING_TEST_SIGNALS" in os.environ else 20
+    interval = 0.001 if "POLLRING_TEST_SIGNALS" in os.environ else limit
     before = signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, interval, interval)
     yield

@@ -45,6 +45,14 @@ def test_probe_tells_what_the_library_does():
     assert found["backend"] in ("io_uring", "epoll") and found["cq_entries"]
     lines = run("probe").stdout
     assert found["kernel"] in lines and ("io_uring                  works" in lines) == (WORKS == 0)
+    assert all(sentence in lines for sentence in found["lacks"])
+
+
+def test_probe_tells_what_pollring_does_instead():
+    command = [sys.executable, REFUSE, "--pwait2", "ENOSYS", *argv("probe")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=SECONDS)
+    assert done.returncode == WORKS
+    assert re.search(r"(?m)^(lacks, and instead)? +epoll_pwait2\(\) .*milliseconds$", done.stdout)
 
 
 def test_probe_where_io_uring_is_refused():

@@ -57,6 +57,12 @@ def test_a_filter_is_named(options, call, name):
     assert probe["backend"] == "epoll"
 
 
+def test_what_the_kernel_lacks_is_named():
+    probe, text, _ = refused("--pwait2", "ENOSYS")
+    assert any("epoll_pwait2()" in sentence and "milliseconds" in sentence for sentence in probe["lacks"])
+    assert (probe["io_uring"], text) == (0, "")
+
+
 def test_the_sysctl_is_named():
     probe, text, number = refused("--sysctl", "2", "--setup", "EPERM")
     assert (probe["cause"], probe["sysctl_disabled"]) == ("sysctl", 2)

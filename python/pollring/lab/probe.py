@@ -86,6 +86,7 @@ def lines(found: Dict[str, Any]) -> List[Tuple[str, str]]:
     rows.append(("kernel.io_uring_disabled", _SYSCTL.get(sysctl, str(sysctl))))
     if rest.get("cause"):
         rows.append(("refused by", f"{rest.pop('cause')}, at io_uring_{rest.pop('refused_at', 'setup')}"))
-    message = rest.pop("message")
+    lacks, message = rest.pop("lacks"), rest.pop("message")
     rows += [(key.replace("_", " "), str(value)) for key, value in rest.items() if value not in (None, "")]
-    return rows + ([("why, and what to do", message)] if message else [])
+    rows += [("why, and what to do", message)] if message else []
+    return rows + [("lacks, and instead" if sentence == lacks[0] else "", sentence) for sentence in lacks]
