@@ -49,6 +49,8 @@ COUNTERPARTS = {
     "collect": (None, None), "take": (None, None), "take_many": (None, None), "poll_add_to": (None, None),
     "inbox_open": (None, None), "inbox_close": (None, None), "inbox_collect": (None, None),
     "inbox_remove_fd": (None, None),
+    # Their properties have the names in the place of the numbers.
+    "strend": (None, None), "strcause": (None, None), "strsetup": (None, None),
     # By the garbage collectors.
     "poll_free": (None, None),
 }
