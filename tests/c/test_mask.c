@@ -24,7 +24,8 @@ static struct {
 int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *ring, struct io_uring_params *params);
 int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *ring, struct io_uring_params *params) {
     (void)entries, (void)params;
-    *ring = (struct io_uring){.ring_fd = -1, .features = IORING_FEAT_POLL_32BITS | IORING_FEAT_CQE_SKIP};
+    *ring = (struct io_uring){.ring_fd = -1,
+                              .features = IORING_FEAT_POLL_32BITS | IORING_FEAT_RSRC_TAGS | IORING_FEAT_CQE_SKIP};
     ring->sq = (struct io_uring_sq){.khead = &kernel.sq_head,
                                     .ktail = &kernel.sq_tail,
                                     .kring_mask = &kernel.mask,
