@@ -291,7 +291,7 @@ def watch():
         for events in other.poll_add(w, 4):
             yield events
 ring.poll_add(w, 4)
-left = ring.events(), iter(ring.poll_add(w, 4)), watch()
+left = iter(ring.poll_add(w, 4)), ring.events(), watch()  # a batch has no order, so the one poll's first
 for iterator in left:
     next(iterator)
 """,
