@@ -23,7 +23,7 @@
 #ifndef POLLRING_H
 #define POLLRING_H
 
-#include <poll.h>
+#include <poll.h> /* which has POLLRDHUP where _GNU_SOURCE is defined before the first include */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

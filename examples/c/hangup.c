@@ -8,6 +8,7 @@
  * A hangup ends a poll; POLLRING_KEEP_HANGUP keeps this one for the next writer. (To arm it again at each hangup would
  * spin: until somebody writes, the FIFO is still hung up, and a poll is level-triggered when it is armed.)
  */
+#define _GNU_SOURCE
 #include <pollring.h>
 
 #include <errno.h>

@@ -2,6 +2,7 @@
  * A host in C with an event loop of its own, here epoll; libuv, glib and others do it alike. The script's scheduler is
  * nested in it: the host watches the scheduler's fd, sleeps no longer than its timeout, and then lets it take a step.
  */
+#define _GNU_SOURCE
 #include <pollring_lua.h>
 
 #include <lauxlib.h>

@@ -7,6 +7,7 @@
  * read until there is no more, so it needs level-triggered events: pollring_poll_recheck() asks for one if the socket
  * is still ready.
  */
+#define _GNU_SOURCE
 #include <pollring.h>
 
 #include <curl/curl.h>

@@ -5,6 +5,7 @@
  *
  * One poll for as long as the pipe lives: pollring_next() says 0 when the last writer has gone.
  */
+#define _GNU_SOURCE
 #include <pollring.h>
 
 #include <errno.h>
