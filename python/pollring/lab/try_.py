@@ -3,9 +3,10 @@
 KIND is a kind of file. The steps are run once for each interface, each time
 with a fresh file, and the table shows what each interface reported after each
 step. "more" is IORING_CQE_F_MORE, the poll stays armed; "end": it was the last
-event; "ended": there can be none. "≠" marks what is other than poll(2) says,
-which is the state of the file. Where a step is "collect", events are collected
-there only.
+event; "ended": there can be none. "-" is asked, and nothing was reported; a
+comma stands between several events of one step. "≠" marks what is other than
+poll(2) says, which is the state of the file. Where a step is "collect", events
+are collected there only, and cells are blank where nothing was asked.
 
 KIND can be a file that --save wrote: its steps are run again, and the exit
 status is 1 where the outcome differs.
