@@ -10,6 +10,8 @@
  * - A poll that was ended by overflow must not be armed again before its reader has read: arming is level-triggered,
  * the completion would come at once, and end it again. So that happens when its event is taken, and the request goes
  * out with the next collect; the enters that only complete a batch send no arming.
+ * - Linux 5.10 says -EINTR of an enter that doesn't sleep, too. A wait passes it on; what only looks on the way goes
+ * on.
  * - With DEFER_TASKRUN the kernel runs a limited number of work items an enter. That more is pending shows in the
  * ring's flags (kernel_has_work), so a batch is complete when those are clear.
  * - Where memory is short the kernel drops completions and says so (-EBADR), not whose. An update of each poll brings
@@ -256,9 +258,9 @@ static int flush(struct pollring *ring) {
    its file until an enter has run the work that the cancel left. */
 int events_reach_kernel(struct pollring *ring) {
     int error = 0;
-    while (!error && (ring->unsubmitted || task_flag_is_set(ring)))
+    while ((!error || error == -EINTR) && (ring->unsubmitted || task_flag_is_set(ring)))
         error = ring->backend->enter(ring, 0, NULL);
-    return error;
+    return error == -EINTR ? 0 : error;
 }
 
 int pollring_submit(struct pollring *ring) {
@@ -460,7 +462,7 @@ static int take_any(struct pollring *ring, struct pollring_inbox *inbox, struct 
             if (!kernel_has_work(ring) || (int)(ring->batch_end - head) <= 0)
                 return 0;
             int error = ring->backend->enter(ring, 0, NULL);
-            if (error)
+            if (error && error != -EINTR)
                 return error;
         } else if (event->poll->inbox == inbox) {
             hand_out(ring, event->poll);

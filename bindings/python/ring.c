@@ -188,8 +188,11 @@ static PyObject *wait_for_batch(struct ring_object *self, struct timeout *timeou
     if (!ring)
         return NULL;
     int error = pollring_inbox_collect(ring, NULL, &zero); /* first a look: nothing to give up the GIL for */
-    if (error == -EINTR) /* Linux 5.10 says so of a look too; the sleep, or the interpreter, sees to the signal */
+    if (error == -EINTR) { /* Linux 5.10 says so of a look too; the handler may have closed the ring */
+        if (PyErr_CheckSignals() || !pollring_python_ring((PyObject *)self))
+            return NULL;
         error = 0;
+    }
     if (error)
         pollring_python_raise(error, "wait", -1);
     PyObject *batch = error ? NULL : fill(self, max);
