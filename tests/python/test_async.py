@@ -134,6 +134,37 @@ def test_a_cancelled_task_leaves_the_poll_armed_and_loses_nothing(run, ring, pai
     run(main)
 
 
+@pytest.mark.parametrize("inside", [True, False], ids=["in the task", "after it"])
+def test_after_a_cancelled_watch_a_close_reaches_the_peer(run, pair, inside):
+    here, peer = pair()
+    kept = []
+
+    async def main():
+        scope = anyio.CancelScope()
+
+        async def read():
+            with scope:
+                try:
+                    async for _ in pollring.watch(here):
+                        pass
+                except anyio.get_cancelled_exc_class() as error:
+                    kept.append(error)  # as a task of asyncio does, with the frames of its traceback
+                    if inside:
+                        here.close()
+                        assert peer.recv(10) == b""
+                    raise
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            await settled()
+            scope.cancel()
+        here.close()
+        assert peer.recv(10) == b""
+
+    run(main)
+    assert kept
+
+
 def test_the_one_that_reads_for_all_may_be_cancelled(run, ring, pipe):
     pipes = [pipe() for _ in range(3)]
     woken = []
