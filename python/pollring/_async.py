@@ -186,6 +186,15 @@ def _running() -> Tuple[Type[Driver], Any]:
     raise RuntimeError("no running event loop: asynchronous iteration needs asyncio or trio")
 
 
+def running() -> bool:
+    """Whether an event loop runs in this thread."""
+    try:
+        _running()
+    except RuntimeError:
+        return False
+    return True
+
+
 def driver(ring: Ring) -> Driver:
     """The ring's driver in the running event loop."""
     kind, loop = _running()
