@@ -80,8 +80,8 @@ def watch(fileobj: Any, events: int = _pollring.POLLIN, *, multishot: bool = Tru
 
     ``with watch(sock) as poll``, in a task ``async with``, gives the Poll, and removes it on leaving.
 
-    In plain code each iteration has a ring of its own. In an event loop all share one, which is closed with the loop
-    (asyncio.run and trio.run see to that).
+    In plain code each iteration has a ring of its own; where an event loop runs, which that would stop, it is refused with
+    RuntimeError. In an event loop all share one, which is closed with the loop (asyncio.run and trio.run see to that).
 
     All arguments are those of :meth:`Ring.poll_add`.
     """
