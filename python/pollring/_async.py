@@ -65,7 +65,11 @@ class Driver:
                 break
             if not poll.active:
                 return None
-            await self.wait(stream)
+            try:
+                await self.wait(stream)
+            except BaseException:
+                del poll  # as in next_events()
+                raise
         return stream.events.popleft()
 
     def wake(self, waiter: Any) -> None:
@@ -182,6 +186,15 @@ def _running() -> Tuple[Type[Driver], Any]:
     raise RuntimeError("no running event loop: asynchronous iteration needs asyncio or trio")
 
 
+def running() -> bool:
+    """Whether an event loop runs in this thread."""
+    try:
+        _running()
+    except RuntimeError:
+        return False
+    return True
+
+
 def driver(ring: Ring) -> Driver:
     """The ring's driver in the running event loop."""
     kind, loop = _running()
@@ -192,12 +205,16 @@ def driver(ring: Ring) -> Driver:
 
 
 async def next_events(poll: Any) -> Events:
-    """What ``async for`` calls."""
-    events = await driver(poll.ring).next(poll)
+    """What ``async for`` calls. Who keeps a cancelled task keeps the frames of the exception's traceback: none of them may
+    hold the poll, which would hold the file."""
+    fd = poll.fd
+    coming = driver(poll.ring).next(poll)
+    del poll
+    events = await coming
     if events is None or events == -errno.ECANCELED:
         raise StopAsyncIteration
     if events < 0:
-        _pollring.raise_error(events, poll.fd)
+        _pollring.raise_error(events, fd)
     return events
 
 

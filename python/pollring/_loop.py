@@ -102,22 +102,22 @@ def new_event_loop(**ring_options: Any) -> EventLoop:
 
 if sys.version_info >= (3, 11):
 
-    def run(main: Coroutine[Any, Any, _Result], *, debug: Optional[bool] = None) -> _Result:
-        """As asyncio.run(), on this loop."""
+    def run(main: Coroutine[Any, Any, _Result], *, debug: Optional[bool] = None, **ring_options: Any) -> _Result:
+        """As asyncio.run(), on this loop; other options are those of :class:`pollring.Ring`."""
         if asyncio._get_running_loop() is not None:
-            raise RuntimeError("asyncio.run() cannot be called from a running event loop")
-        with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
+            raise RuntimeError("pollring.run() cannot be called from a running event loop")
+        with asyncio.Runner(debug=debug, loop_factory=lambda: new_event_loop(**ring_options)) as runner:
             return runner.run(main)
 
 else:
 
-    def run(main: Coroutine[Any, Any, _Result], *, debug: Optional[bool] = None) -> _Result:
-        """As asyncio.run(), on this loop."""
+    def run(main: Coroutine[Any, Any, _Result], *, debug: Optional[bool] = None, **ring_options: Any) -> _Result:
+        """As asyncio.run(), on this loop; other options are those of :class:`pollring.Ring`."""
         if asyncio._get_running_loop() is not None:
-            raise RuntimeError("asyncio.run() cannot be called from a running event loop")
+            raise RuntimeError("pollring.run() cannot be called from a running event loop")
         if not asyncio.iscoroutine(main):
             raise ValueError(f"a coroutine was expected, got {main!r}")
-        loop = new_event_loop()
+        loop = new_event_loop(**ring_options)
         try:
             asyncio.set_event_loop(loop)
             if debug is not None:

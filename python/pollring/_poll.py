@@ -7,7 +7,7 @@ from ._event import Events
 
 TYPE_CHECKING = False  # importing typing for it takes longer than all of ours
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Any, Coroutine, Optional
 
     from ._async import Stream
 
@@ -85,10 +85,10 @@ class Poll(_pollring.Poll):
         iter(self)  # from here on only its users keep it
         return self
 
-    async def __anext__(self) -> Events:
+    def __anext__(self) -> Coroutine[Any, Any, Events]:
         from ._async import next_events
 
-        return await next_events(self)
+        return next_events(self)
 
     async def __aenter__(self) -> "Poll":
         return self

@@ -101,7 +101,9 @@ class Ring(_pollring.Ring):
         """
         flags = ((0 if multishot else _pollring.ONESHOT) | (0 if rearm else _pollring.NO_REARM)
                  | (0 if until_hangup else _pollring.KEEP_HANGUP))
-        return Poll(self, fileobj, events | _pollring.EPOLLEXCLUSIVE if exclusive else events, flags, data)
+        if exclusive and isinstance(events, int):  # what isn't is refused below
+            events |= _pollring.EPOLLEXCLUSIVE
+        return Poll(self, fileobj, events, flags, data)
 
     def remove_fd(self, fileobj: Any) -> int:
         """Removes every poll of one file, before it is closed: an armed poll holds the file open. Returns how many."""

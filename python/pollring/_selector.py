@@ -124,7 +124,10 @@ class RingSelector(selectors._BaseSelectorImpl):
     def select(self, timeout: Optional[float] = None) -> List[Tuple[selectors.SelectorKey, int]]:
         """Waits up to timeout seconds (None: for ever) for files that are ready: a list of (key, events), [] at the
         timeout."""
-        deadline = None if timeout is None else time.monotonic() + max(timeout, 0)
+        try:
+            deadline = None if timeout is None else time.monotonic() + max(timeout, 0)
+        except TypeError:
+            raise TypeError(f"timeout must be None or a number of seconds, not {type(timeout).__name__}") from None
 
         def left() -> Optional[float]:
             return None if deadline is None else max(deadline - time.monotonic(), 0.0)

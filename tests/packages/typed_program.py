@@ -34,4 +34,4 @@ async def asynchronous(sock: socket.socket) -> int:
     return len(await loop.sock_recv(sock, 4096))
 
 
-assert_type(pollring.run(asynchronous(socket.socket())), int)
+assert_type(pollring.run(asynchronous(socket.socket()), backend="epoll"), int)

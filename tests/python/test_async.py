@@ -134,6 +134,37 @@ def test_a_cancelled_task_leaves_the_poll_armed_and_loses_nothing(run, ring, pai
     run(main)
 
 
+@pytest.mark.parametrize("inside", [True, False], ids=["in the task", "after it"])
+def test_after_a_cancelled_watch_a_close_reaches_the_peer(run, pair, inside):
+    here, peer = pair()
+    kept = []
+
+    async def main():
+        scope = anyio.CancelScope()
+
+        async def read():
+            with scope:
+                try:
+                    async for _ in pollring.watch(here):
+                        pass
+                except anyio.get_cancelled_exc_class() as error:
+                    kept.append(error)  # as a task of asyncio does, with the frames of its traceback
+                    if inside:
+                        here.close()
+                        assert peer.recv(10) == b""
+                    raise
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            await settled()
+            scope.cancel()
+        here.close()
+        assert peer.recv(10) == b""
+
+    run(main)
+    assert kept
+
+
 def test_the_one_that_reads_for_all_may_be_cancelled(run, ring, pipe):
     pipes = [pipe() for _ in range(3)]
     woken = []
@@ -366,12 +397,46 @@ def test_watch_in_plain_code(pair):
 
 
 def test_watch_passes_on_what_is_wrong():
-    with pytest.raises(TypeError, match="fileobj must be an int"):
-        list(pollring.watch("name"))
+    for fileobj in ("name", None):
+        with pytest.raises(TypeError, match=f"fileobj must be an int .* not {type(fileobj).__name__}"):
+            pollring.watch(fileobj)
+    with pytest.raises(TypeError, match="events must be an int"):
+        pollring.watch(0, None)
     with pytest.raises(TypeError, match="colour"):
         pollring.watch(0, colour="red")
     with pytest.raises(OSError, match="fd 19999"):
         list(pollring.watch(19999))
+
+
+@pytest.mark.parametrize("use", [list, lambda watch: watch.__enter__()], ids=["for", "with"])
+def test_plain_watch_in_a_task_is_refused(run, pipe, use):
+    r, w = pipe()
+    w.write(b"x")
+
+    async def main():
+        with pytest.raises(RuntimeError, match="in a task write `async for`"):
+            use(pollring.watch(r, multishot=False))
+        await anyio.to_thread.run_sync(lambda: list(pollring.watch(r, multishot=False)))  # where no loop runs
+
+    run(main)
+
+
+def test_with_watch_gives_the_poll(pipe):
+    r, w = pipe()
+    watch = pollring.watch(r)
+    with watch as poll, watch as another:
+        assert poll is not another
+        w.write(b"x")
+        assert next(poll) == next(another) == POLLIN
+    assert poll.end_reason == another.end_reason == "closed" and poll.ring.closed
+    with pytest.raises(OSError, match="fd 19999"), pollring.watch(19999) as poll:
+        next(poll)
+
+
+def test_watch_shows_its_file_and_mask(pair):
+    here, _ = pair()
+    assert repr(pollring.watch(3, POLLIN | POLLOUT)) == "<pollring.Watch fd=3 POLLIN|POLLOUT>"
+    assert repr(pollring.watch(here)) == f"<pollring.Watch {here!r} POLLIN>"
 
 
 def test_a_poll_in_a_cycle_with_its_task_is_collected(pipe):

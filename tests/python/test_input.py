@@ -62,8 +62,9 @@ def test_the_highest_number_is_just_not_open(ring):
     (1 << 100, ValueError), ("in", TypeError), (None, TypeError), (1.0, TypeError),
 ])
 def test_masks(ring, bystander, events, error):
-    with pytest.raises(error, match="events"):
-        ring.poll_add(0, events)
+    for exclusive in (False, True):
+        with pytest.raises(error, match="events"):
+            ring.poll_add(0, events, exclusive=exclusive)
     with pytest.raises(error):
         bystander.update(events)
     assert bystander.events == POLLIN

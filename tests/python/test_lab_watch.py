@@ -217,7 +217,9 @@ def test_the_end_of_a_process():
         following()
         child.kill()
         child.wait()
-        assert following()["note"] == "it ended" and following()["type"] == "summary"
+        event = following()
+        assert (event["note"], event["more"], event["end"]) == ("it ended", False, "oneshot")
+        assert following()["type"] == "summary"
         assert process.wait(SECONDS) == 0
 
 
@@ -225,7 +227,8 @@ def test_a_command_is_watched_to_its_end():
     targets, events, summary = watch("--", "sh", "-c", "echo out; echo error >&2; exit 3")
     assert [target["target"] for target in targets] == ["stdout", "stderr", "end"]
     assert [target["drained"] for target in summary["targets"]] == [4, 6, 0]
-    assert [event["note"] for event in events if event["target"] == "end"] == ["exit status 3"]
+    assert [(event["note"], event["more"], event["end"]) for event in events if event["target"] == "end"] == [
+        ("exit status 3", False, "oneshot")]
 
 
 def test_a_command_does_not_outlive_it():

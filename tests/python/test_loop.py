@@ -1193,6 +1193,10 @@ def test_run_and_the_policy(one_loop):
     async def main():
         return type(asyncio.get_running_loop()), asyncio.get_running_loop().get_debug()
 
+    async def backend():
+        return asyncio.get_running_loop().ring.backend
+
+    assert pollring.run(backend(), debug=True, backend="epoll") == "epoll"
     assert pollring.run(main()) == (pollring.EventLoop, False)
     assert pollring.run(main(), debug=True) == (pollring.EventLoop, True)
     with pytest.raises((ValueError, TypeError)):
@@ -1205,7 +1209,7 @@ def test_run_and_the_policy(one_loop):
         finally:
             inner.close()
 
-    with pytest.raises(RuntimeError, match="cannot be called from a running event loop"):
+    with pytest.raises(RuntimeError, match=r"^pollring\.run\(\) cannot be called from a running event loop"):
         pollring.run(nested())
     asyncio.set_event_loop_policy(pollring.EventLoopPolicy())
     try:

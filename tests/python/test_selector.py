@@ -210,6 +210,12 @@ def test_timeouts(selector):
         assert time.monotonic() - started >= max(timeout, 0)
 
 
+@pytest.mark.parametrize("timeout", ["1", []])
+def test_a_timeout_that_is_no_number(timeout):
+    with pollring.RingSelector() as selector, pytest.raises(TypeError, match="timeout must be None or a number"):
+        selector.select(timeout)
+
+
 def test_close(make, pair):
     near, far = pair()
     selector = make()

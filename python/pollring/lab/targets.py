@@ -33,7 +33,7 @@ class Taken(NamedTuple):
 
 class Target:
     """A file to be watched; *owner* is what close() closes, None where the file is somebody else's. ``drains``: whether
-    taking is allowed. ``until_hangup``: whether a hangup is its end; ``once``: whether its first event is. ``passing``:
+    taking is allowed. ``until_hangup``: whether a hangup is its end; ``once``: whether one event is all it has. ``passing``:
     one of many, to be closed at its end."""
 
     drains = True

@@ -125,8 +125,8 @@ class Watch:
         return time.monotonic() - self.started
 
     def add(self, target: Target) -> None:
-        self.ring.poll_add(target.fd, self.mask, multishot=not self.arguments.once, until_hangup=target.until_hangup,
-                           data=target)
+        self.ring.poll_add(target.fd, self.mask, multishot=not (self.arguments.once or target.once),
+                           until_hangup=target.until_hangup, data=target)
         self.counts[target] = [0, 0]
         self.mark(target, "arm", "")
         if self.arguments.json:
@@ -168,9 +168,6 @@ class Watch:
         if end and target.passing:
             self.targets.remove(target)
             target.close()
-        if target.once and events.more:
-            poll.remove()
-            self.mark(target, "end", "")
 
     def tell(self, target: Target, at: float, events: pollring.Events, end: Optional[str], taken: Taken) -> None:
         bits = events_text(events)
