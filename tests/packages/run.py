@@ -138,7 +138,8 @@ def look(python):
     expect(lacking, [])
     released = bool(list(FOLDER.glob("source/*/generated/pollring.1")))  # it is there after `make docs`
     expect((python.parent.parent / "share/man/man1/pollring.1").exists(), released)
-    text = output(python, "-c", "from importlib.metadata import metadata as of; print(of('pollring'))", cwd=FOLDER)
+    text = output(python, "-c", "from importlib.metadata import metadata as of\n"
+                                "for field in of('pollring').items(): print(*field, sep=': ')", cwd=FOLDER)
     expect([line for line in ("License: MIT", "License-File: LICENSE", "Classifier: Typing :: Typed") if line not in text],
            [])
     expect(output(python.parent / "pollring", "--version").split(), ["pollring", where[1]])
