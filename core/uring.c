@@ -66,6 +66,17 @@ static int set_up(struct io_uring *uring, unsigned asked, unsigned entries, unsi
     return error;
 }
 
+/* Kernel rule: registering waited, before Linux 5.18, until nothing of the ring is under way, milliseconds; a signal
+   ended that with -EINTR, and the next try would begin anew. So signals are held back meanwhile. */
+static int register_at_set_up(const struct io_uring *uring, unsigned operation, const void *argument, unsigned count) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int result = io_uring_register((unsigned)uring->ring_fd, operation, argument, count);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return result;
+}
+
 /* Leaves what pollring uses; through this ring's fd nothing else can be asked of the kernel. An eventfd is registered
    with DEFER_TASKRUN rings only: see uring_host_needs(). A kernel that can't register a ring's fd (before 5.18), which
    makes no ring cheaper then, is given the rules before that alone. */
@@ -83,9 +94,9 @@ static int seal(struct io_uring *uring, unsigned setup) {
     enum { ALL = sizeof rules / sizeof *rules, WITHOUT_EVENTFD = ALL - 2, OF_REQUESTS = ALL - 4 };
     unsigned count = setup == POLLRING_SETUP_DEFER_TASKRUN ? ALL : WITHOUT_EVENTFD;
     /* Not io_uring_register_restrictions(): some distributions' shared liburing doesn't export it. */
-    int error = io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules, count);
+    int error = register_at_set_up(uring, IORING_REGISTER_RESTRICTIONS, rules, count);
     if (error == -EINVAL)
-        error = io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules, OF_REQUESTS);
+        error = register_at_set_up(uring, IORING_REGISTER_RESTRICTIONS, rules, OF_REQUESTS);
     return error;
 }
 
@@ -167,7 +178,7 @@ static void unpin(const struct pollring *ring, struct uring *uring) {
 
 static int uring_start(struct pollring *ring) {
     struct uring *uring = uring_of(ring);
-    int error = io_uring_register((unsigned)uring->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+    int error = register_at_set_up(&uring->ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
     if (!error && ring->flags & POLLRING_PINNED)
         pin(uring);
     return error;
