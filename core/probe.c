@@ -45,7 +45,7 @@ static int try_ring(const struct pollring_options *options, const char **refused
             error = pollring_wait(ring, &event, 1, &no_time);
         if (error >= 0)
             error = event.result < 0 ? event.result : 0;
-        *lacks = error ? 0 : ring->backend->lacks(ring);
+        *lacks |= error ? 0 : ring->backend->lacks(ring);
         pollring_close(ring);
         pollring_poll_free(poll);
     }
@@ -252,17 +252,16 @@ static unsigned try_setups(struct pollring_probe *probe, const struct pollring_o
     static const unsigned setups[] = {POLLRING_SETUP_DEFER_TASKRUN, POLLRING_SETUP_COOP_TASKRUN, POLLRING_SETUP_PLAIN};
     struct pollring_options trial = *options;
     unsigned asked = options->flags & SETUPS ? options->flags & SETUPS : SETUPS;
-    unsigned lacks = 0, lacks_of_ring;
+    unsigned lacks = 0;
     const char *refused_at;
     trial.backend = POLLRING_IO_URING;
     for (size_t i = 0; i < sizeof setups / sizeof *setups; i++) {
         if (!(asked & setups[i]))
             continue;
         trial.flags = (options->flags & ~SETUPS) | setups[i];
-        int error = try_ring(&trial, &refused_at, &lacks_of_ring);
+        int error = try_ring(&trial, &refused_at, &lacks);
         if (!error) {
             probe->setups |= setups[i];
-            lacks |= lacks_of_ring;
         } else if (!probe->io_uring || probe->io_uring == -EINVAL) { /* EINVAL: the kernel lacks this one only */
             probe->io_uring = error;
             probe->refused_at = refused_at;
