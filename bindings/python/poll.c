@@ -131,9 +131,15 @@ static int next_event(struct poll_object *self, struct pollring_event *event, st
     static const struct timespec zero;
     for (bool begun = false;; begun = true) {
         int result = pollring_next(self->poll, event, &zero);
-        if (result != -ETIME || timeout->zero)
+        if (result != -ETIME && result != -EINTR) /* Linux 5.10 interrupts a look too */
             return result;
-        if (!begun)
+        if (PyErr_CheckSignals())
+            return -EINTR;
+        if (timeout->zero)
+            return -ETIME;
+        if (begun)
+            timeout->timespec = time_until(timeout->deadline);
+        else
             timeout->deadline = deadline_of(timeout->timespec);
         self->ring->sleeping = true;
         Py_BEGIN_ALLOW_THREADS;
@@ -142,9 +148,6 @@ static int next_event(struct poll_object *self, struct pollring_event *event, st
         self->ring->sleeping = false;
         if (result != -EINTR)
             return result;
-        if (PyErr_CheckSignals())
-            return -EINTR;
-        timeout->timespec = time_until(timeout->deadline);
     }
 }
 

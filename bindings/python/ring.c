@@ -157,11 +157,15 @@ static PyObject *fill(struct ring_object *self, Py_ssize_t max) {
     }
 }
 
-/* Waits without the GIL. 0, or -1 with an error. */
+/* Waits without the GIL, and serves signals, first what came before. 0, or -1 with an error. */
 static int sleep_for_events(struct ring_object *self, struct timeout *timeout) {
-    struct pollring *ring = self->ring;
     timeout->deadline = deadline_of(timeout->timespec);
     for (;;) {
+        if (PyErr_CheckSignals())
+            return -1;
+        struct pollring *ring = pollring_python_ring((PyObject *)self); /* a signal's handler may have closed it */
+        if (!ring)
+            return -1;
         int error;
         self->sleeping = true;
         Py_BEGIN_ALLOW_THREADS;
@@ -173,11 +177,6 @@ static int sleep_for_events(struct ring_object *self, struct timeout *timeout) {
                 pollring_python_raise(error, "wait", -1);
             return error ? -1 : 0;
         }
-        if (PyErr_CheckSignals())
-            return -1;
-        ring = pollring_python_ring((PyObject *)self); /* a signal's handler may have closed it */
-        if (!ring)
-            return -1;
         timeout->timespec = time_until(timeout->deadline);
     }
 }
@@ -188,11 +187,8 @@ static PyObject *wait_for_batch(struct ring_object *self, struct timeout *timeou
     if (!ring)
         return NULL;
     int error = pollring_inbox_collect(ring, NULL, &zero); /* first a look: nothing to give up the GIL for */
-    if (error == -EINTR) { /* Linux 5.10 says so of a look too; the handler may have closed the ring */
-        if (PyErr_CheckSignals() || !pollring_python_ring((PyObject *)self))
-            return NULL;
+    if (error == -EINTR) /* Linux 5.10 says so of a look too; the sleep, or the interpreter, sees to the signal */
         error = 0;
-    }
     if (error)
         pollring_python_raise(error, "wait", -1);
     PyObject *batch = error ? NULL : fill(self, max);
