@@ -368,8 +368,6 @@ static int loop_clear(PyObject *object) {
     PyMem_Free(loop->ready);
     loop->ready = NULL;
     loop->ready_room = loop->first_ready = 0;
-    PyMem_Free(loop->scratch);
-    loop->scratch = NULL;
     Py_CLEAR(loop->thread_id);
     return 0;
 }
@@ -495,9 +493,7 @@ PyTypeObject pollring_python_loop_type = {
     .tp_members = loop_members,
 };
 
-/* The methods of the other files. */
-static int add_methods(PyMethodDef *methods) {
-    PyTypeObject *type = &pollring_python_loop_type;
+int pollring_python_add_methods(PyTypeObject *type, PyMethodDef *methods) {
     for (; methods->ml_name; methods++) {
         PyObject *descriptor = PyDescr_NewMethod(type, methods);
         int failed = !descriptor || PyDict_SetItemString(type->tp_dict, methods->ml_name, descriptor);
@@ -509,9 +505,12 @@ static int add_methods(PyMethodDef *methods) {
     return 0;
 }
 
+/* The methods of the other files. */
 int pollring_python_loop_add_methods(void) {
-    return add_methods(pollring_python_timer_methods) || add_methods(pollring_python_watch_methods) ||
-                   add_methods(pollring_python_socket_methods)
+    PyTypeObject *type = &pollring_python_loop_type;
+    return pollring_python_add_methods(type, pollring_python_timer_methods) ||
+                   pollring_python_add_methods(type, pollring_python_watch_methods) ||
+                   pollring_python_add_methods(type, pollring_python_socket_methods)
                ? -1
                : 0;
 }
