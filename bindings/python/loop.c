@@ -422,6 +422,12 @@ static int set_flag(PyObject *object, PyObject *value, void *offset) {
     return truth < 0 ? -1 : 0;
 }
 
+/* Every future asks for it. */
+static PyObject *get_debug(PyObject *object, PyObject *unused) {
+    (void)unused;
+    return PyBool_FromLong(loop_of(object)->debug);
+}
+
 static PyObject *get_ready(PyObject *object, void *unused) {
     struct loop_object *loop = loop_of(object);
     PyObject *list = PyList_New(0);
@@ -471,6 +477,7 @@ static PyMethodDef loop_methods[] = {
     {"_run_once", run_once, METH_NOARGS, NULL},
     {"_add_callback", add_callback, METH_O, NULL},
     {"_write_to_self", write_to_self, METH_NOARGS, NULL},
+    {"get_debug", get_debug, METH_NOARGS, "get_debug($self)\n--\n\nWhether the loop is in debug mode."},
     {"time", loop_time, METH_NOARGS,
      "time($self)\n--\n\nNow, in seconds of the loop's clock: that of time.monotonic()."},
     {"call_soon", (PyCFunction)(void (*)(void))call_soon, METH_FASTCALL | METH_KEYWORDS, call_soon_doc},
