@@ -8,15 +8,15 @@
  *   tells them apart.
  * - After a hangup F_MORE is still set, and nothing more comes: it has to be cancelled, or a reader waits for ever.
  * - A poll that was ended by overflow must not be armed again before its reader has read: arming is level-triggered,
- * the completion would come at once, and end it again. So that happens when its event is taken, and the request goes
- * out with the next collect; the enters that only complete a batch send no arming.
+ *   the completion would come at once, and end it again. So that happens when its event is taken, and the request goes
+ *   out with the next collect; the enters that only complete a batch send no arming.
  * - Linux 5.10 says -EINTR of an enter that doesn't sleep, too. A wait passes it on; what only looks on the way goes
- * on.
+ *   on.
  * - With DEFER_TASKRUN the kernel runs a limited number of work items an enter. That more is pending shows in the
- * ring's flags (kernel_has_work), so a batch is complete when those are clear.
+ *   ring's flags (kernel_has_work), so a batch is complete when those are clear.
  * - Where memory is short the kernel drops completions and says so (-EBADR), not whose. An update of each poll brings
- * back what is still true: its answer is an event, or -ENOENT where the request's last completion was among the
- * dropped.
+ *   back what is still true: its answer is an event, or -ENOENT where the request's last completion was among the
+ *   dropped.
  */
 #include "internal.h"
 

@@ -4,8 +4,8 @@
  * A completion's way: the backend's enter() makes it appear in the completion queue (cq below, with io_uring the
  * kernel's own memory); event.c looks up its poll by user_data and turns it into an event; the event goes straight to
  * the caller, or, where somebody else was asked for, into a queue on its poll (queue.c). Where there is none, wait.c
- * sleeps in enter(). Requests go the other way: poll.c puts a
- * poll on the pending list, event.c's flush hands the list to the backend before it enters.
+ * sleeps in enter(). Requests go the other way: poll.c puts a poll on the pending list, event.c's flush hands the list
+ * to the backend before it enters.
  */
 #ifndef POLLRING_INTERNAL_H
 #define POLLRING_INTERNAL_H

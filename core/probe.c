@@ -223,10 +223,8 @@ static void explain(struct pollring_probe *probe, unsigned flags, bool filtered)
     case POLLRING_CAUSE_MEMLOCK:
         say(probe,
             "the ring's queues don't fit into this user's locked memory (ENOMEM), which is limited to %llu KiB. Raise "
-            "it: "
-            "`ulimit -l unlimited`, in a systemd unit `LimitMEMLOCK=infinity`, `docker run --ulimit memlock=-1`; or "
-            "ask "
-            "for smaller queues (entries, cq_entries)",
+            "it: `ulimit -l unlimited`, in a systemd unit `LimitMEMLOCK=infinity`, `docker run --ulimit memlock=-1`; "
+            "or ask for smaller queues (entries, cq_entries)",
             (unsigned long long)limit_of(RLIMIT_MEMLOCK) / 1024);
         return;
     case POLLRING_CAUSE_FD_LIMIT:
