@@ -289,6 +289,10 @@ struct patience {
 /* Submits, and sleeps until a completion comes; look whether it did. 0, -ETIME, -EINTR, -errno. */
 int wait_for_completion(struct pollring *ring, struct patience *patience);
 
+/* Holds all signals of the calling thread back; returns what was held back before, which is to be restored. */
+sigset_t signals_hold(void);
+void signals_restore(const sigset_t *before);
+
 /* event.c */
 void events_narrow(struct pollring *ring, struct pollring_poll *poll);
 int events_queue_visible(struct pollring *ring);

@@ -69,11 +69,9 @@ static int set_up(struct io_uring *uring, unsigned asked, unsigned entries, unsi
 /* Kernel rule: registering waited, before Linux 5.18, until nothing of the ring is under way, milliseconds; a signal
    ended that with -EINTR, and the next try would begin anew. So signals are held back meanwhile. */
 static int register_at_set_up(const struct io_uring *uring, unsigned operation, const void *argument, unsigned count) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before = signals_hold();
     int result = io_uring_register((unsigned)uring->ring_fd, operation, argument, count);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    signals_restore(&before);
     return result;
 }
 
@@ -409,12 +407,10 @@ static unsigned uring_host_needs(const struct pollring *ring) {
     if (!known) {
         unsigned needs = HOST_NEEDS_FILES; /* which also holds where it can't be tried */
         pthread_t thread;
-        sigset_t all, before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before); /* the thread takes none of the host's signals */
+        sigset_t before = signals_hold(); /* the thread takes none of the host's */
         if (!pthread_create(&thread, NULL, try_to_wake, &needs))
             pthread_join(thread, NULL);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        signals_restore(&before);
         known = needs + 1;
     }
     return known - 1;

@@ -37,6 +37,17 @@ static const struct timespec *time_left(struct patience *patience, struct timesp
     return left;
 }
 
+sigset_t signals_hold(void) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    return before;
+}
+
+void signals_restore(const sigset_t *before) {
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 /* Whether a signal came that was not held back before. */
 static bool signal_waits(const sigset_t *before) {
     sigset_t waiting;
@@ -76,15 +87,13 @@ static bool spin(const struct pollring *ring, const struct patience *patience, c
 /* Signals are held back while it spins, and let through by the sleep itself. Else one that comes in the spin would be
    served, and the sleep begin all the same, although its handler may have meant to end it. */
 static int spin_and_sleep(struct pollring *ring, struct patience *patience) {
-    sigset_t all, before;
+    sigset_t before = signals_hold();
     struct timespec left;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     bool there = spin(ring, patience, &before);
     ring->sleep_signals = there ? NULL : &before;
     int error = ring->backend->enter(ring, there ? 0 : 1, time_left(patience, &left));
     ring->sleep_signals = NULL;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    signals_restore(&before);
     return error;
 }
 
