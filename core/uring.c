@@ -119,7 +119,7 @@ static void show_queue(struct pollring *ring, struct io_uring *uring) {
  */
 static int try_calls(struct io_uring *uring) {
     int entered = io_uring_enter((unsigned)uring->ring_fd, 0, 0, 0, NULL);
-    int registered = io_uring_register((unsigned)uring->ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
+    int registered = register_at_set_up(uring, IORING_UNREGISTER_EVENTFD, NULL, 0);
     if (entered != -EBADFD)
         return entered < 0 ? entered : -EIO;
     return registered == -ENXIO ? 0 : registered < 0 ? registered : -EIO;
