@@ -265,8 +265,9 @@ int events_reach_kernel(struct pollring *ring) {
 
 int pollring_submit(struct pollring *ring) {
     int error = ring_check_to_enter(ring);
-    if (!error)
-        error = flush(ring);
+    if (error)
+        return error;
+    error = flush(ring);
     if (!error && ring->unsubmitted)
         error = ring->backend->submit(ring);
     ring_settle_host(ring);
