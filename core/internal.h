@@ -22,6 +22,8 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
+#define SETUP_FLAGS (POLLRING_SETUP_DEFER_TASKRUN | POLLRING_SETUP_COOP_TASKRUN | POLLRING_SETUP_PLAIN)
+
 enum { POLLS_PER_CHUNK = 64 };
 
 /* The layout of struct io_uring_cqe, so that nobody but the backend needs liburing (checked there). */

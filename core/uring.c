@@ -129,7 +129,7 @@ static int uring_open(struct pollring *ring, unsigned entries, unsigned cq_entri
     struct uring *uring = calloc(1, sizeof *uring);
     if (!uring)
         return -ENOMEM;
-    unsigned asked = ring->flags & ~(POLLRING_SEALED | POLLRING_PINNED), stuck = 0;
+    unsigned asked = ring->flags & SETUP_FLAGS, stuck = 0;
     int error = set_up(&uring->ring, asked, entries, cq_entries, &stuck);
     bool is_set_up = !error;
     if (!error && !(uring->ring.features & FEATURE_OF_MULTISHOT))
