@@ -206,6 +206,15 @@ static int admit_next(struct pollring *ring, struct pollring_event *event) {
     return 0;
 }
 
+/* Before the completion queue goes: what is in it is queued. 0, -ENOMEM. */
+int events_queue_visible(struct pollring *ring) {
+    struct pollring_event event;
+    int made;
+    while ((made = admit_next(ring, &event)) == 1)
+        events_queue(ring, &event);
+    return made;
+}
+
 /* Whether admit() would make an event of it. */
 static bool is_event(const struct pollring *ring, const struct completion *completion) {
     const struct pollring_poll *poll = poll_of(ring, (uint32_t)completion->user_data);
@@ -282,6 +291,10 @@ struct target {
     struct pollring_poll *poll;
 };
 
+static hot_inline bool is_for(struct target target, const struct pollring_poll *poll) {
+    return target.poll ? poll == target.poll : !target.inbox || poll->inbox == target.inbox;
+}
+
 /* Whether the target needs no look at the completion queue. */
 static bool is_served(const struct pollring *ring, struct target target) {
     if (target.poll)
@@ -297,8 +310,7 @@ static int is_ready(struct pollring *ring, struct target target) {
     while ((completion = first_completion(ring))) {
         struct pollring_poll *poll = poll_of(ring, (uint32_t)completion->user_data);
         struct pollring_event event;
-        if (is_event(ring, completion) &&
-            (target.poll ? poll == target.poll : !target.inbox || poll->inbox == target.inbox))
+        if (is_event(ring, completion) && is_for(target, poll))
             return 1;
         if (events_reserve(ring))
             return -ENOMEM;
@@ -388,8 +400,7 @@ static int collect_whatever(struct pollring *ring, struct target target, const s
 
 static hot_inline bool is_usual_for(struct target target, const struct pollring_poll *poll,
                                     const struct completion *completion) {
-    return is_usual(poll, completion) &&
-           (target.poll ? poll == target.poll : !target.inbox || poll->inbox == target.inbox);
+    return is_usual(poll, completion) && is_for(target, poll);
 }
 
 /* The usual collect, and all that it takes: there is nothing to send, to free or to hand out first, and the next
@@ -636,13 +647,4 @@ void pollring_inbox_close(struct pollring_inbox *inbox) {
     }
     free(inbox);
     ring_unreference(ring);
-}
-
-/* Before the completion queue goes: what is in it is queued. 0, -ENOMEM. */
-int events_queue_visible(struct pollring *ring) {
-    struct pollring_event event;
-    int made;
-    while ((made = admit_next(ring, &event)) == 1)
-        events_queue(ring, &event);
-    return made;
 }

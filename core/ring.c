@@ -7,7 +7,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -350,6 +349,7 @@ static int nest(struct pollring *ring) {
     if (epoll_fd >= 0)
         close(epoll_fd);
     ring->host_fd = ring->host_event_fd = -1;
+    ring->host_watches = false;
     return error;
 }
 
