@@ -48,17 +48,16 @@ enum pollring_backend_choice {
     POLLRING_EPOLL = 2,    /* EPOLLET: the same contract, for where io_uring is refused; docs/backends.md */
 };
 
-/* Ring flags. Of the POLLRING_SETUP_* at most one: that set-up or an error; without, the first that the kernel has. */
-#define POLLRING_SEALED                                                                                                \
-    0x01u /* the kernel refuses all but pollring's own operations through the ring's fd (-EACCES);                     \
-             that protects from misuse of this fd, and neither the files nor the process */
-#define POLLRING_SETUP_DEFER_TASKRUN                                                                                   \
-    0x02u /* SINGLE_ISSUER | DEFER_TASKRUN | TASKRUN_FLAG: events collected on enter only */
-#define POLLRING_SETUP_COOP_TASKRUN 0x04u /* COOP_TASKRUN | TASKRUN_FLAG: collected on any system call of the owner */
-#define POLLRING_SETUP_PLAIN 0x08u        /* no flag: each event interrupts the owner */
-#define POLLRING_PINNED                                                                                                \
-    0x10u /* the ring never changes its thread while that lives (adopt: -EBUSY): its fd is                             \
-             registered with the thread, which makes each system call cheaper */
+/*
+ * Ring flags. Of the POLLRING_SETUP_* at most one: that set-up or an error; without, the first that the kernel has.
+ * POLLRING_SEALED protects from misuse of the ring's fd, and neither the files nor the process. POLLRING_PINNED
+ * registers the ring's fd with its thread, which makes each system call cheaper.
+ */
+#define POLLRING_SEALED 0x01u              /* through the ring's fd go pollring's own operations only, else -EACCES */
+#define POLLRING_SETUP_DEFER_TASKRUN 0x02u /* SINGLE_ISSUER | DEFER_TASKRUN | TASKRUN_FLAG: collected on enter only */
+#define POLLRING_SETUP_COOP_TASKRUN 0x04u  /* COOP_TASKRUN | TASKRUN_FLAG: collected on any system call of the owner */
+#define POLLRING_SETUP_PLAIN 0x08u         /* no flag: each event interrupts the owner */
+#define POLLRING_PINNED 0x10u              /* the ring never changes its thread while that lives (adopt: -EBUSY) */
 
 /* All zero means: all defaults. Unknown flags and a reserved field that isn't 0 are refused with -EINVAL. */
 struct pollring_options {
@@ -293,17 +292,16 @@ enum pollring_cause {
 const char *pollring_strcause(int cause);
 
 struct pollring_probe {
-    char kernel[72];     /* uname -r */
-    int io_uring;        /* 0: it works; else the negative errno of the first refusal */
-    unsigned setups;     /* POLLRING_SETUP_* that work, tried one by one */
-    int sysctl_disabled; /* /proc/sys/kernel/io_uring_disabled: 0 to 2; -1: there is no such file to be read */
-    int cause;           /* enum pollring_cause */
-    const char *backend; /* what POLLRING_AUTO takes, as pollring_backend() says; "" where nothing can be opened */
-    bool resize;         /* the kernel can resize the completion queue of a DEFER_TASKRUN ring */
-    const char
-        *refused_at;      /* the system call that was refused, without its "io_uring_": setup, register, enter; or "" */
-    char message[512];    /* for a refusal: what refused and what to do; else empty */
-    const char *lacks[8]; /* what newer kernels have, and what pollring does here instead: sentences, up to NULL */
+    char kernel[72];        /* uname -r */
+    int io_uring;           /* 0: it works; else the negative errno of the first refusal */
+    unsigned setups;        /* POLLRING_SETUP_* that work, tried one by one */
+    int sysctl_disabled;    /* /proc/sys/kernel/io_uring_disabled: 0 to 2; -1: there is no such file to be read */
+    int cause;              /* enum pollring_cause */
+    const char *backend;    /* what POLLRING_AUTO takes, as pollring_backend() says; "" where nothing can be opened */
+    bool resize;            /* the kernel can resize the completion queue of a DEFER_TASKRUN ring */
+    const char *refused_at; /* the system call that was refused, less its "io_uring_": setup, register, enter; or "" */
+    char message[512];      /* for a refusal: what refused and what to do; else empty */
+    const char *lacks[8];   /* what newer kernels have, and what pollring does here instead: sentences, up to NULL */
 };
 
 /*
