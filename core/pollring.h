@@ -16,8 +16,9 @@
  *           pollring_poll_free() and pollring_adopt() are allowed, and pollring_close() while the owner is in no call.
  * Forks     In a forked child every call gives -EOWNERDEAD, but closing and freeing, which release the child's memory
  *           and fds and leave the parent's alone, in any order. Every fd closes on exec.
- * Blocking  Only pollring_wait(), pollring_collect(), pollring_inbox_collect() and pollring_next() sleep, and not with
- *           timeout {0, 0}. timeout NULL waits for ever. A signal handler ends a sleep with -EINTR.
+ * Blocking  Only pollring_wait(), pollring_collect(), pollring_inbox_collect() and pollring_next() wait for events, and
+ *           not with timeout {0, 0}. timeout NULL waits for ever. A signal handler ends a sleep with -EINTR. Two
+ *           more may sleep for milliseconds, as they say: pollring_close() and pollring_orphaned().
  * Memory    The library allocates; what *_open() and *_add() hand out is given back by *_close() and *_free().
  */
 #ifndef POLLRING_H
@@ -99,8 +100,9 @@ int pollring_adopt(struct pollring *ring);
 /* What a call of this thread would get now, without touching anything: 0, -EEXIST or -EOWNERDEAD. */
 int pollring_check(const struct pollring *ring);
 
-/* Whether the thread that owns the ring has ended, so that it may be closed from another. false: it lives, or none yet.
- */
+/* Whether the thread that owns the ring has ended, so that it may be closed from another. false: there is none yet, or
+   it lives, for which 20 ms are waited: a thread that was joined may be just ending. pollring_adopt() asks this of a
+   POLLRING_PINNED ring. */
 bool pollring_orphaned(const struct pollring *ring);
 
 /*
