@@ -453,7 +453,7 @@ def main():
     OUTPUT.mkdir(parents=True, exist_ok=True)
     missing, table = missing_programs(), []
     wanted = [kernel for kernel in KERNELS if kernel != "running"]
-    found = [missing] * len(wanted) if missing else list(find_kernels(wanted))
+    found = [missing] * len(wanted) if missing or not wanted else list(find_kernels(wanted))
     machines = [kernel for kernel in found if isinstance(kernel, tuple)]
     for kernel, reason in zip(wanted, found):
         if isinstance(reason, str):
