@@ -69,8 +69,27 @@ WRAP(MAKE_FD, int, -1, eventfd, (unsigned value, int flags), value, flags)
 WRAP(MAKE_FD, int, -1, epoll_create1, (int flags), flags)
 WRAP(WATCH, int, -1, epoll_ctl, (int epoll_fd, int operation, int fd, struct epoll_event *event), epoll_fd, operation,
      fd, event)
-WRAP(REGISTER, int, -fault.refusal.error, io_uring_register,
-     (unsigned fd, unsigned opcode, const void *argument, unsigned count), fd, opcode, argument, count)
+
+/* A kernel before 5.18, where a signal ends a registering: one comes in each. */
+static struct {
+    bool come;
+    volatile sig_atomic_t handled;
+} signals;
+
+static void handle_signal(int number) {
+    signals.handled = number;
+}
+
+int __real_io_uring_register(unsigned fd, unsigned opcode, const void *argument, unsigned count);
+int __wrap_io_uring_register(unsigned fd, unsigned opcode, const void *argument, unsigned count);
+int __wrap_io_uring_register(unsigned fd, unsigned opcode, const void *argument, unsigned count) {
+    signals.handled = 0;
+    if (signals.come)
+        raise(SIGUSR1);
+    if (signals.handled)
+        return -EINTR;
+    return is_refused(REGISTER) ? -fault.refusal.error : __real_io_uring_register(fd, opcode, argument, count);
+}
 
 /* A kernel that is short of memory: it drops the completions that one enter brings, and the next enter is told so. */
 static struct {
@@ -539,6 +558,19 @@ TEST(a_kernel_without_the_newer_set_ups_is_told_by_trying) {
     assert_true(begin_with(probe.lacks, (const char *const[]){"DEFER_TASKRUN ", NULL}));
 }
 
+TEST(signals_fail_no_set_up_where_they_end_what_it_registers) {
+    struct sigaction handler = {.sa_handler = handle_signal}, before;
+    struct pollring *ring;
+    sigaction(SIGUSR1, &handler, &before);
+    signals.come = true;
+    int error = pollring_open(&ring, &test.variant->options), submitted = error ? 0 : pollring_submit(keep_ring(ring));
+    signals.come = false;
+    sigaction(SIGUSR1, &before, NULL);
+    assert_int_equal(error, 0);
+    assert_int_equal(submitted, 0);
+    assert_true(is_epoll() || signals.handled); /* it came in the end */
+}
+
 /* Such a kernel takes the request and refuses it then. */
 TEST(a_kernel_without_multishot_polls_gets_an_epoll) {
     struct pollring_options options = {TINY};
@@ -571,6 +603,7 @@ int main(void) {
         RUN(events_that_a_kernel_short_of_memory_has_dropped_come_again),
         RUN(a_wake_that_a_kernel_short_of_memory_has_dropped_comes_again),
         RUN(a_kernel_without_the_newer_set_ups_is_told_by_trying),
+        RUN(signals_fail_no_set_up_where_they_end_what_it_registers),
         RUN(a_kernel_without_multishot_polls_gets_an_epoll),
     };
     return run_on_variants("faults", tests, COUNT_OF(tests));
