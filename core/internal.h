@@ -164,6 +164,7 @@ struct pollring {
     unsigned flags;              /* POLLRING_* as asked for */
     unsigned busy_poll_us;
     const sigset_t *sleep_signals; /* those that are held back in a sleep; NULL: as the thread has it */
+    bool interrupted;              /* a signal came while the ring was started: this wait doesn't sleep */
     struct pollring_stats stats;
 };
 
@@ -288,6 +289,8 @@ struct patience {
 
 /* Submits, and sleeps until a completion comes; look whether it did. 0, -ETIME, -EINTR, -errno. */
 int wait_for_completion(struct pollring *ring, struct patience *patience);
+/* Whether a signal came that is held back, and was not before. */
+bool signal_waits(const sigset_t *before);
 
 /* event.c */
 void events_narrow(struct pollring *ring, struct pollring_poll *poll);

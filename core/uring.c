@@ -67,12 +67,15 @@ static int set_up(struct io_uring *uring, unsigned asked, unsigned entries, unsi
 }
 
 /* Kernel rule: registering waited, before Linux 5.18, until nothing of the ring is under way, milliseconds; a signal
-   ended that with -EINTR, and the next try would begin anew. So signals are held back meanwhile. */
-static int register_at_set_up(const struct io_uring *uring, unsigned operation, const void *argument, unsigned count) {
+   ended that with -EINTR, and the next try would begin anew. So signals are held back meanwhile; *interrupted tells of
+   them. */
+static int register_at_set_up(const struct io_uring *uring, unsigned operation, const void *argument, unsigned count,
+                              bool *interrupted) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int result = io_uring_register((unsigned)uring->ring_fd, operation, argument, count);
+    *interrupted = signal_waits(&before);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return result;
 }
@@ -93,10 +96,11 @@ static int seal(struct io_uring *uring, unsigned setup) {
     };
     enum { ALL = sizeof rules / sizeof *rules, WITHOUT_EVENTFD = ALL - 2, OF_REQUESTS = ALL - 4 };
     unsigned count = setup == POLLRING_SETUP_DEFER_TASKRUN ? ALL : WITHOUT_EVENTFD;
+    bool interrupted; /* nobody waits yet */
     /* Not io_uring_register_restrictions(): some distributions' shared liburing doesn't export it. */
-    int error = register_at_set_up(uring, IORING_REGISTER_RESTRICTIONS, rules, count);
+    int error = register_at_set_up(uring, IORING_REGISTER_RESTRICTIONS, rules, count, &interrupted);
     if (error == -EINVAL)
-        error = register_at_set_up(uring, IORING_REGISTER_RESTRICTIONS, rules, OF_REQUESTS);
+        error = register_at_set_up(uring, IORING_REGISTER_RESTRICTIONS, rules, OF_REQUESTS, &interrupted);
     return error;
 }
 
@@ -178,7 +182,7 @@ static void unpin(const struct pollring *ring, struct uring *uring) {
 
 static int uring_start(struct pollring *ring) {
     struct uring *uring = uring_of(ring);
-    int error = register_at_set_up(&uring->ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+    int error = register_at_set_up(&uring->ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0, &ring->interrupted);
     if (!error && ring->flags & POLLRING_PINNED)
         pin(uring);
     return error;

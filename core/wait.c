@@ -37,8 +37,7 @@ static const struct timespec *time_left(struct patience *patience, struct timesp
     return left;
 }
 
-/* Whether a signal came that was not held back before. */
-static bool signal_waits(const sigset_t *before) {
+bool signal_waits(const sigset_t *before) {
     sigset_t waiting;
     sigpending(&waiting);
     for (int number = 1; number < NSIG; number++)
@@ -93,6 +92,8 @@ int wait_for_completion(struct pollring *ring, struct patience *patience) {
     const struct timespec *limit = time_left(patience, &left);
     if (limit && !left.tv_sec && !left.tv_nsec)
         return -ETIME;
+    if (ring->interrupted)
+        return -EINTR;
     atomic_store_explicit(&ring->inside, true, memory_order_relaxed);
     int error = ring->busy_poll_us && !ring->unsubmitted ? spin_and_sleep(ring, patience)
                                                          : ring->backend->enter(ring, 1, limit);

@@ -69,8 +69,18 @@ WRAP(MAKE_FD, int, -1, eventfd, (unsigned value, int flags), value, flags)
 WRAP(MAKE_FD, int, -1, epoll_create1, (int flags), flags)
 WRAP(WATCH, int, -1, epoll_ctl, (int epoll_fd, int operation, int fd, struct epoll_event *event), epoll_fd, operation,
      fd, event)
-WRAP(REGISTER, int, -fault.refusal.error, io_uring_register,
-     (unsigned fd, unsigned opcode, const void *argument, unsigned count), fd, opcode, argument, count)
+
+static int signal_in_register; /* one that the process gets while it registers something; 0: none */
+
+int __real_io_uring_register(unsigned fd, unsigned opcode, const void *argument, unsigned count);
+int __wrap_io_uring_register(unsigned fd, unsigned opcode, const void *argument, unsigned count);
+int __wrap_io_uring_register(unsigned fd, unsigned opcode, const void *argument, unsigned count) {
+    if (is_refused(REGISTER))
+        return -fault.refusal.error;
+    if (signal_in_register)
+        raise(signal_in_register);
+    return __real_io_uring_register(fd, opcode, argument, count);
+}
 
 /* A kernel that is short of memory: it drops the completions that one enter brings, and the next enter is told so. */
 static struct {
@@ -463,6 +473,32 @@ TEST(a_signal_at_any_one_sleep) {
     run_scenarios(SLEEP, EINTR, SOME_FILES);
 }
 
+static volatile sig_atomic_t handled;
+
+static void handle(int number) {
+    handled = number;
+}
+
+/* Starting a ring takes milliseconds on old kernels. */
+TEST(a_signal_that_comes_while_a_wait_starts_the_ring_ends_that_wait) {
+    struct sigaction action = {.sa_handler = handle}, before;
+    struct pollring *ring = open_ring();
+    struct pollring_poll *poll = add(ring, make_eventfd(), POLLIN);
+    struct pollring_event event;
+    if (is_epoll())
+        skip_because("nothing is registered for an epoll");
+    handled = 0;
+    sigaction(SIGUSR2, &action, &before);
+    signal_in_register = SIGUSR2;
+    int result = pollring_wait(ring, &event, 1, &guard_time);
+    signal_in_register = 0;
+    sigaction(SIGUSR2, &before, NULL);
+    assert_int_equal(result, -EINTR);
+    assert_int_equal(handled, SIGUSR2);
+    write_some(pollring_poll_fd(poll));
+    assert_event(ring, poll, POLLIN);
+}
+
 TEST(an_enter_that_takes_one_request_only) {
     run_scenarios(ENTER, 0, SOME_FILES);
 }
@@ -567,6 +603,7 @@ int main(void) {
         RUN(no_fds_at_any_one_call),
         RUN(an_enter_that_is_refused_at_any_one_call),
         RUN(a_signal_at_any_one_sleep),
+        RUN(a_signal_that_comes_while_a_wait_starts_the_ring_ends_that_wait),
         RUN(an_enter_that_takes_one_request_only),
         RUN(events_that_a_kernel_short_of_memory_has_dropped_come_again),
         RUN(a_wake_that_a_kernel_short_of_memory_has_dropped_comes_again),
