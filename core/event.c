@@ -393,6 +393,7 @@ static int collect_whatever(struct pollring *ring, struct target target, const s
             break;
     }
     int result = found ? 0 : error ? error : -ETIME;
+    ring->interrupted = false;
     if (sleepy && (!result || result == -ETIME)) /* others leave the wake-up to the next that would sleep */
         ring->woken = false;
     return result;

@@ -166,6 +166,7 @@ struct pollring {
     unsigned flags;              /* POLLRING_* as asked for */
     unsigned busy_poll_us;
     const sigset_t *sleep_signals; /* those that are held back in a sleep; NULL: as the thread has it */
+    bool interrupted;              /* a signal came while the ring was started: this wait doesn't sleep */
     struct pollring_stats stats;
 };
 
@@ -294,6 +295,9 @@ int wait_for_completion(struct pollring *ring, struct patience *patience);
 /* Holds all signals of the calling thread back; returns what was held back before, which is to be restored. */
 sigset_t signals_hold(void);
 void signals_restore(const sigset_t *before);
+
+/* Whether a signal came that is held back, and was not before. */
+bool signal_waits(const sigset_t *before);
 
 /* event.c */
 void events_narrow(struct pollring *ring, struct pollring_poll *poll);

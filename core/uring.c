@@ -173,9 +173,13 @@ static void unpin(const struct pollring *ring, struct uring *uring) {
         io_uring_register((unsigned)uring->ring.ring_fd, IORING_UNREGISTER_RING_FDS, &number, 1);
 }
 
+/* As register_at_set_up(). A wait that starts the ring is told of a signal. */
 static int uring_start(struct pollring *ring) {
     struct uring *uring = uring_of(ring);
-    int error = register_at_set_up(&uring->ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+    sigset_t before = signals_hold();
+    int error = io_uring_register((unsigned)uring->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+    ring->interrupted = signal_waits(&before);
+    signals_restore(&before);
     if (!error && ring->flags & POLLRING_PINNED)
         pin(uring);
     return error;

@@ -48,8 +48,7 @@ void signals_restore(const sigset_t *before) {
     pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
-/* Whether a signal came that was not held back before. */
-static bool signal_waits(const sigset_t *before) {
+bool signal_waits(const sigset_t *before) {
     sigset_t waiting;
     sigpending(&waiting);
     for (int number = 1; number < NSIG; number++)
@@ -102,6 +101,8 @@ int wait_for_completion(struct pollring *ring, struct patience *patience) {
     const struct timespec *limit = time_left(patience, &left);
     if (limit && !left.tv_sec && !left.tv_nsec)
         return -ETIME;
+    if (ring->interrupted)
+        return -EINTR;
     atomic_store_explicit(&ring->inside, true, memory_order_relaxed);
     int error = ring->busy_poll_us && !ring->unsubmitted ? spin_and_sleep(ring, patience)
                                                          : ring->backend->enter(ring, 1, limit);

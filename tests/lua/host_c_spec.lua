@@ -65,7 +65,7 @@ for _, build in ipairs { "build", "build/asan" } do
           assert.same(sorted(lines), got)
         end)
       else
-        pending(("skipped: %s is not built (make test-programs)"):format(program))
+        pending(("%s skipped: not in %s (make test-programs)"):format(name, build))
       end
     end
   end)
