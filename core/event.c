@@ -279,6 +279,7 @@ int pollring_submit(struct pollring *ring) {
     error = flush(ring);
     if (!error && ring->unsubmitted)
         error = ring->backend->submit(ring);
+    ring->interrupted = false;
     ring_settle_host(ring);
     return error;
 }

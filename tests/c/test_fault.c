@@ -576,9 +576,11 @@ TEST(a_kernel_without_the_newer_set_ups_is_told_by_trying) {
     assert_true(begin_with(probe.lacks, (const char *const[]){"DEFER_TASKRUN ", NULL}));
 }
 
-TEST(signals_fail_no_set_up_where_they_end_what_it_registers) {
+TEST(signals_fail_no_set_up_where_they_end_what_it_registers_and_no_later_wait) {
     struct sigaction action = {.sa_handler = handle}, before;
+    const struct timespec a_moment = in_ms(1);
     struct pollring *ring;
+    struct pollring_event event;
     sigaction(SIGUSR2, &action, &before);
     signal_in_register = SIGUSR2;
     int error = pollring_open(&ring, &test.variant->options), submitted = error ? 0 : pollring_submit(keep_ring(ring));
@@ -587,6 +589,9 @@ TEST(signals_fail_no_set_up_where_they_end_what_it_registers) {
     assert_int_equal(error, 0);
     assert_int_equal(submitted, 0);
     assert_true(is_epoll() || handled == SIGUSR2);
+    uint64_t enters = stats_of(ring).enters;
+    pollring_wait(ring, &event, 1, &a_moment);
+    assert_true(stats_of(ring).enters > enters);
 }
 
 /* Such a kernel takes the request and refuses it then. */
@@ -622,7 +627,7 @@ int main(void) {
         RUN(events_that_a_kernel_short_of_memory_has_dropped_come_again),
         RUN(a_wake_that_a_kernel_short_of_memory_has_dropped_comes_again),
         RUN(a_kernel_without_the_newer_set_ups_is_told_by_trying),
-        RUN(signals_fail_no_set_up_where_they_end_what_it_registers),
+        RUN(signals_fail_no_set_up_where_they_end_what_it_registers_and_no_later_wait),
         RUN(a_kernel_without_multishot_polls_gets_an_epoll),
     };
     return run_on_variants("faults", tests, COUNT_OF(tests));
