@@ -312,8 +312,8 @@ struct pollring_probe {
  */
 int pollring_probe(struct pollring_probe *probe);
 
-/* The same for rings with these options: why pollring_open() refused one, which may be for its size or its flags.
-   Their backend is not looked at. -EINVAL too where they are out of range. */
+/* The same for rings with these options: why pollring_open() refused one, which may be for its size or its flags. Their
+   backend is not looked at. -EINVAL too where they are out of range. */
 int pollring_explain(struct pollring_probe *probe, const struct pollring_options *options);
 
 #ifdef __cplusplus

@@ -113,8 +113,8 @@ static void show_queue(struct pollring *ring, struct io_uring *uring) {
 }
 
 /*
- * A filter may refuse the two other system calls only, which would show when it is too late for another backend. A
- * ring that isn't enabled yet tells without any effect: the kernel itself says -EBADFD and -ENXIO.
+ * A filter may refuse the two other system calls only, which would show when it is too late for another backend. A ring
+ * that isn't enabled yet tells without any effect: the kernel itself says -EBADFD and -ENXIO.
  */
 static int try_calls(struct io_uring *uring) {
     int entered = io_uring_enter((unsigned)uring->ring_fd, 0, 0, 0, NULL);
