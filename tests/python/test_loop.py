@@ -19,7 +19,7 @@ import warnings
 import weakref
 
 import pytest
-from conftest import readable, run
+from conftest import GUARD, readable, run
 
 import pollring
 
@@ -221,7 +221,7 @@ def test_threads_wake_a_loop_that_sleeps(loop):
         for i in range(100):
             done = threading.Event()
             loop.call_soon_threadsafe(lambda i=i: (called.append(i), done.set()))
-            assert done.wait(10)
+            assert done.wait(GUARD)
         loop.call_soon_threadsafe(loop.stop)
 
     thread = threading.Thread(target=call)
@@ -1064,7 +1064,7 @@ def in_child(function):
     if not child:
         status = 1
         try:
-            signal.alarm(10)
+            signal.alarm(int(GUARD))
             function()
             status = 0
         finally:
@@ -1135,7 +1135,7 @@ def test_ctrl_c_in_run():
         except KeyboardInterrupt:
             print("interrupted")
     """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=10)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=GUARD)
     assert done.stdout.split("\n")[:2] == ["cleaned up", "interrupted"], done.stderr
 
 
@@ -1252,4 +1252,4 @@ def test_a_subclass_may_have_its_own_iteration():
 
 def test_asyncio_is_imported_on_demand():
     program = "import pollring, sys; assert 'asyncio' not in sys.modules; pollring.EventLoop; assert 'asyncio' in sys.modules"
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=GUARD)
