@@ -17,7 +17,7 @@ import traceback
 import weakref
 
 import pytest
-from conftest import run
+from conftest import GUARD, run
 
 
 class Recorder(asyncio.Protocol):
@@ -591,4 +591,4 @@ def test_another_socket_class_in_the_place_of_the_stdlibs():
             writer.close()
         pollring.run(main())
     """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=GUARD)
