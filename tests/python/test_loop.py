@@ -1225,6 +1225,12 @@ def test_options_are_the_rings():
     with_options.close()
 
 
+@pytest.mark.parametrize("call", [pollring.new_event_loop, lambda **options: pollring.run(None, **options)])
+def test_an_unknown_option_names_who_was_called(call):
+    with pytest.raises(TypeError, match=r"^(new_event_loop|run)\(\) got an unexpected keyword argument 'colour'$"):
+        call(entries=8, colour="red")
+
+
 def test_tasks_streams_subprocesses_and_executors(loop):
     async def serve(reader, writer):
         while line := await reader.readline():
