@@ -38,7 +38,7 @@ class Poll(_pollring.Poll):
 
     @property
     def events(self) -> int:
-        """The bits that are asked for, with EPOLLEXCLUSIVE."""
+        """The bits that are asked for, with EPOLLEXCLUSIVE: an int, which ``str(Events(poll.events))`` names."""
         return _pollring.poll_events(self)
 
     @property
