@@ -18,6 +18,8 @@
  *           and fds and leave the parent's alone, in any order. Every fd closes on exec.
  * Blocking  Only pollring_wait(), pollring_collect(), pollring_inbox_collect() and pollring_next() sleep, and not with
  *           timeout {0, 0}. timeout NULL waits for ever. A signal handler ends a sleep with -EINTR.
+ * Timeouts  They count from the call on: &(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000} are ms
+ *           milliseconds. To keep a deadline, take what is left of it by clock_gettime(CLOCK_MONOTONIC) for each call.
  * Memory    The library allocates; what *_open() and *_add() hand out is given back by *_close() and *_free().
  */
 #ifndef POLLRING_H
