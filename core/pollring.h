@@ -170,7 +170,9 @@ struct pollring_event {
 /*
  * Collects all that is pending, up to max events, and sleeps up to timeout where there is nothing. Returns how many; 0
  * at the timeout or after pollring_wake(); -EINTR; -errno. Takes from the ring's own inbox. Events of one poll are in
- * order; an event for a poll that was removed or freed is never handed out.
+ * order, and there may be several; an event for a poll that was removed or freed is never handed out. So who frees
+ * polls in the loop over a batch takes them one by one (pollring_collect(), pollring_take()): what is in the array
+ * stays there.
  */
 int pollring_wait(struct pollring *ring, struct pollring_event *events, unsigned max, const struct timespec *timeout);
 
