@@ -105,6 +105,7 @@ int main(int count, char **arguments) {
                 pollring_poll_free(event.poll); /* before close(): an armed poll holds the connection open */
                 close(client->fd);
                 free(client);
+                pollring_poll_recheck(polls[0]); /* where accept4() said EMFILE, others wait for this file descriptor */
             }
         }
     }
