@@ -6,10 +6,10 @@ import socket
 import sys
 from asyncio import base_events, format_helpers
 from types import BuiltinMethodType
-from typing import Any, Coroutine, Dict, Mapping, Optional, Tuple, TypeVar
+from typing import Any, Coroutine, Mapping, Optional, Tuple, TypeVar
 
 from . import _pollring
-from ._ring import Ring
+from ._ring import Ring, check_options
 
 _Result = TypeVar("_Result")
 
@@ -95,15 +95,9 @@ class EventLoop(_pollring.Loop, asyncio.SelectorEventLoop):
                                      "handle": handle})
 
 
-def _check_options(function: str, ring_options: Dict[str, Any]) -> None:
-    """Names who was called where Python would name Ring.__init__()."""
-    for name in ring_options.keys() - {"entries", *(Ring.__init__.__kwdefaults__ or ())}:
-        raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
-
-
 def new_event_loop(**ring_options: Any) -> EventLoop:
     """A new loop; the options are those of :class:`pollring.Ring`."""
-    _check_options("new_event_loop", ring_options)
+    check_options("new_event_loop", ring_options)
     return EventLoop(**ring_options)
 
 
@@ -113,7 +107,7 @@ if sys.version_info >= (3, 11):
         """As asyncio.run(), on this loop; other options are those of :class:`pollring.Ring`."""
         if asyncio._get_running_loop() is not None:
             raise RuntimeError("pollring.run() cannot be called from a running event loop")
-        _check_options("run", ring_options)
+        check_options("run", ring_options)
         with asyncio.Runner(debug=debug, loop_factory=lambda: new_event_loop(**ring_options)) as runner:
             return runner.run(main)
 
@@ -123,7 +117,7 @@ else:
         """As asyncio.run(), on this loop; other options are those of :class:`pollring.Ring`."""
         if asyncio._get_running_loop() is not None:
             raise RuntimeError("pollring.run() cannot be called from a running event loop")
-        _check_options("run", ring_options)
+        check_options("run", ring_options)
         if not asyncio.iscoroutine(main):
             raise ValueError(f"a coroutine was expected, got {main!r}")
         loop = new_event_loop(**ring_options)

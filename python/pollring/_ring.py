@@ -51,6 +51,12 @@ def _number(name: str, value: int, most: int, least: int = 0) -> int:
     return value
 
 
+def check_options(function: str, options: Dict[str, Any]) -> None:
+    """Options of a ring that another function takes: the TypeError names that one, not Ring.__init__()."""
+    for name in options.keys() - {"entries", *(Ring.__init__.__kwdefaults__ or ())}:
+        raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+
+
 class Ring(_pollring.Ring):
     """One io_uring instance, or an epoll where io_uring is refused.
 

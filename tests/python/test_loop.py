@@ -1225,9 +1225,11 @@ def test_options_are_the_rings():
     with_options.close()
 
 
-@pytest.mark.parametrize("call", [pollring.new_event_loop, lambda **options: pollring.run(None, **options)])
-def test_an_unknown_option_names_who_was_called(call):
-    with pytest.raises(TypeError, match=r"^(new_event_loop|run)\(\) got an unexpected keyword argument 'colour'$"):
+@pytest.mark.parametrize("name, call", [("new_event_loop", pollring.new_event_loop),
+                                        ("run", lambda **options: pollring.run(None, **options)),
+                                        ("RingSelector", pollring.RingSelector)])
+def test_an_unknown_option_names_who_was_called(name, call):
+    with pytest.raises(TypeError, match=rf"^{name}\(\) got an unexpected keyword argument 'colour'$"):
         call(entries=8, colour="red")
 
 
