@@ -222,7 +222,7 @@ static PyObject *ring_wait(PyObject *object, PyObject *const *arguments, Py_ssiz
     struct timeout timeout;
     struct ring_object *self = (struct ring_object *)object;
     if (pollring_python_arguments("wait", names, 2, arguments, count, keywords, values) ||
-        pollring_python_timeout(values[0], &timeout) || (self->driver && !allowed_by(self->driver)))
+        pollring_python_timeout(values[0], &timeout) || (self->driver && !self->taking && !allowed_by(self->driver)))
         return NULL;
     Py_ssize_t max = values[1] ? PyNumber_AsSsize_t(values[1], PyExc_OverflowError) : 0;
     if (max == -1 && PyErr_Occurred())
@@ -237,9 +237,14 @@ static PyObject *ring_wait(PyObject *object, PyObject *const *arguments, Py_ssiz
 PyDoc_STRVAR(take_doc, "_take($self)\n--\n\nWhat wait(0) gives, for the driver.");
 
 static PyObject *ring_take(PyObject *object, PyObject *unused) {
-    struct timeout none = {.zero = true};
+    struct ring_object *self = (struct ring_object *)object;
+    PyObject *zero = PyLong_FromLong(0);
     (void)unused;
-    return wait_for_batch((struct ring_object *)object, &none, 0);
+    self->taking = true;
+    PyObject *batch = zero ? ring_wait(object, &zero, 1, NULL) : NULL;
+    self->taking = false;
+    Py_XDECREF(zero);
+    return batch;
 }
 
 static PyObject *ring_closed(PyObject *object, void *unused) {
