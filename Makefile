@@ -212,7 +212,7 @@ check-packages:    ## Builds a source release and wheels, installs and tests the
 	@$(PYTHON) tests/packages/run.py $(PYTHONS)
 typecheck: python    ## mypy --strict, stubtest and pyright on the package, its stubs and the examples, from PyPI
 	@$(PYTHON) tests/packages/typecheck.py
-test-kernels: all c-programs $(BUILD)/tests/lua/process.so    ## C, Python and Lua tests on Debian's kernels, in qemu (20 minutes); KERNELS="6.1 7": on those; QUICK=1: C only (3)
+test-kernels: all c-programs host-programs $(BUILD)/tests/lua/process.so    ## C, Python and Lua tests on Debian's kernels, in qemu (20 minutes); KERNELS="6.1 7": on those; QUICK=1: C only (3)
 	@$(PYTHON) tests/kernels/run.py
 docs-kernels: python    ## Writes docs/kernels.md from what test-kernels left; KERNELS="... running" adds this machine
 	PYTHONPATH=$(BUILD)/python $(PYTHON) tests/kernels/document.py

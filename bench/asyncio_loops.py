@@ -2,11 +2,12 @@
 """What asyncio's workloads cost on pollring's event loop, asyncio's own, and uvloop: `make bench`.
 
     asyncio_loops.py [-n ROUNDS] [WORKLOAD ...]
+    asyncio_loops.py --idle
 
 Every loop in turn does each workload within a round, in one process; the minimum of the rounds counts, in time of this
 thread's processor: none of the workloads has to wait. uvloop comes from
 PyPI into a virtual environment in build/, made where it isn't there; without a network the comparison with it is left
-out. Memory and idleness are measured in a process for each loop.
+out. --idle measures what 10,000 idle connections take of memory and time, in a process for each loop.
 """
 
 import argparse
@@ -324,7 +325,7 @@ def measure_idle(name, kind, count):
 def print_idle(names, count):
     for kind in ("Protocol", "sock_recv", "add_reader"):
         for name in names:
-            done = subprocess.run([sys.executable, __file__, "--idle", name, kind, str(count)], capture_output=True,
+            done = subprocess.run([sys.executable, __file__, "--idle-in", name, kind, str(count)], capture_output=True,
                                   text=True)
             if done.returncode:
                 print(f"left out: {name}: {done.stderr.strip().splitlines()[-1:]}")
@@ -340,13 +341,16 @@ def print_idle(names, count):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-n", "--rounds", type=int, default=7)
-    parser.add_argument("--idle", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--idle", action="store_true", help="memory and time of idle connections")
+    parser.add_argument("--idle-in", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("workloads", nargs="*", help="parts of their names")
     arguments = parser.parse_args()
-    if arguments.idle:
-        return measure_idle(*arguments.idle[:2], int(arguments.idle[2]))
+    if arguments.idle_in:
+        return measure_idle(*arguments.idle_in[:2], int(arguments.idle_in[2]))
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     factories = loops()
+    if arguments.idle:
+        return print_idle(factories, 10000)
     wanted = {name: workload for name, workload in WORKLOADS.items()
               if not arguments.workloads or any(part in name for part in arguments.workloads)}
     best = {name: dict.fromkeys(factories, float("inf")) for name in wanted}
@@ -373,8 +377,6 @@ def main():
             if limit and share is not None:
                 line += f"  at most {limit}: {'yes' if share <= limit else 'NO'}"
         print(line)
-    if not arguments.workloads:
-        print_idle(factories, 10000)
 
 
 if __name__ == "__main__":

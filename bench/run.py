@@ -196,7 +196,7 @@ def parse_loops(text):
     for line in text.splitlines():
         if "of asyncio's" in line:
             names = line.split("of asyncio's")[0].split()
-        elif names and not line.startswith(("pollring", "asyncio", "uvloop")):
+        elif names:
             for name, figure in zip(names, line[28:].split()):
                 yield f"asyncio: {line[:28].strip()}", name, 0, 0, float(figure), float(figure)
 
@@ -251,6 +251,7 @@ def plan(python):
     yield [BUILD / "bench/bench", "wakeup", 2000 if QUICK else 20000], None
     yield [BUILD / "bench/bench", "accept", 4, 400 if QUICK else 4000], None
     yield [python, "bench/collect.py", "import", 3 if QUICK else 10], None
+    yield [python, "bench/asyncio_loops.py", "-n", 1 if QUICK else 2], parse_loops
     for task in [("events", 1, 1), ("events", 1000, 100), ("pingpong", 1, 1), ("sockets", 1, 1), ("sleep0", 1, 1),
                  ("sleepers", 1000, 20), ("echo", 50, 100)]:
         if not QUICK:
@@ -260,7 +261,7 @@ def plan(python):
 def measure():
     figures, started = Figures(), time.monotonic()
     python = make_environment(figures.left_out)
-    commands = [*plan(python)] * REPEATS + [([python, "bench/asyncio_loops.py", "-n", 1 if QUICK else 7], parse_loops)]
+    commands = [*plan(python)] * REPEATS
     for number, (command, parse) in enumerate(commands, 1):
         seconds = time.monotonic() - started
         title = " ".join(str(word).replace(f"{ROOT}/", "") for word in command)

@@ -8,15 +8,15 @@
  *   tells them apart.
  * - After a hangup F_MORE is still set, and nothing more comes: it has to be cancelled, or a reader waits for ever.
  * - A poll that was ended by overflow must not be armed again before its reader has read: arming is level-triggered,
- * the completion would come at once, and end it again. So that happens when its event is taken, and the request goes
- * out with the next collect; the enters that only complete a batch send no arming.
+ *   the completion would come at once, and end it again. So that happens when its event is taken, and the request goes
+ *   out with the next collect; the enters that only complete a batch send no arming.
  * - Linux 5.10 says -EINTR of an enter that doesn't sleep, too. A wait passes it on; what only looks on the way goes
- * on.
+ *   on.
  * - With DEFER_TASKRUN the kernel runs a limited number of work items an enter. That more is pending shows in the
- * ring's flags (kernel_has_work), so a batch is complete when those are clear.
+ *   ring's flags (kernel_has_work), so a batch is complete when those are clear.
  * - Where memory is short the kernel drops completions and says so (-EBADR), not whose. An update of each poll brings
- * back what is still true: its answer is an event, or -ENOENT where the request's last completion was among the
- * dropped.
+ *   back what is still true: its answer is an event, or -ENOENT where the request's last completion was among the
+ *   dropped.
  */
 #include "internal.h"
 
@@ -206,6 +206,15 @@ static int admit_next(struct pollring *ring, struct pollring_event *event) {
     return 0;
 }
 
+/* Before the completion queue goes: what is in it is queued. 0, -ENOMEM. */
+int events_queue_visible(struct pollring *ring) {
+    struct pollring_event event;
+    int made;
+    while ((made = admit_next(ring, &event)) == 1)
+        events_queue(ring, &event);
+    return made;
+}
+
 /* Whether admit() would make an event of it. */
 static bool is_event(const struct pollring *ring, const struct completion *completion) {
     const struct pollring_poll *poll = poll_of(ring, (uint32_t)completion->user_data);
@@ -265,10 +274,12 @@ int events_reach_kernel(struct pollring *ring) {
 
 int pollring_submit(struct pollring *ring) {
     int error = ring_check_to_enter(ring);
-    if (!error)
-        error = flush(ring);
+    if (error)
+        return error;
+    error = flush(ring);
     if (!error && ring->unsubmitted)
         error = ring->backend->submit(ring);
+    ring->interrupted = false;
     ring_settle_host(ring);
     return error;
 }
@@ -280,6 +291,10 @@ struct target {
     struct pollring_inbox *inbox;
     struct pollring_poll *poll;
 };
+
+static hot_inline bool is_for(struct target target, const struct pollring_poll *poll) {
+    return target.poll ? poll == target.poll : !target.inbox || poll->inbox == target.inbox;
+}
 
 /* Whether the target needs no look at the completion queue. */
 static bool is_served(const struct pollring *ring, struct target target) {
@@ -296,8 +311,7 @@ static int is_ready(struct pollring *ring, struct target target) {
     while ((completion = first_completion(ring))) {
         struct pollring_poll *poll = poll_of(ring, (uint32_t)completion->user_data);
         struct pollring_event event;
-        if (is_event(ring, completion) &&
-            (target.poll ? poll == target.poll : !target.inbox || poll->inbox == target.inbox))
+        if (is_event(ring, completion) && is_for(target, poll))
             return 1;
         if (events_reserve(ring))
             return -ENOMEM;
@@ -380,6 +394,7 @@ static int collect_whatever(struct pollring *ring, struct target target, const s
             break;
     }
     int result = found ? 0 : error ? error : -ETIME;
+    ring->interrupted = false;
     if (sleepy && (!result || result == -ETIME)) /* others leave the wake-up to the next that would sleep */
         ring->woken = false;
     return result;
@@ -387,8 +402,7 @@ static int collect_whatever(struct pollring *ring, struct target target, const s
 
 static hot_inline bool is_usual_for(struct target target, const struct pollring_poll *poll,
                                     const struct completion *completion) {
-    return is_usual(poll, completion) &&
-           (target.poll ? poll == target.poll : !target.inbox || poll->inbox == target.inbox);
+    return is_usual(poll, completion) && is_for(target, poll);
 }
 
 /* The usual collect, and all that it takes: there is nothing to send, to free or to hand out first, and the next
@@ -635,13 +649,4 @@ void pollring_inbox_close(struct pollring_inbox *inbox) {
     }
     free(inbox);
     ring_unreference(ring);
-}
-
-/* Before the completion queue goes: what is in it is queued. 0, -ENOMEM. */
-int events_queue_visible(struct pollring *ring) {
-    struct pollring_event event;
-    int made;
-    while ((made = admit_next(ring, &event)) == 1)
-        events_queue(ring, &event);
-    return made;
 }

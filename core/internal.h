@@ -4,8 +4,8 @@
  * A completion's way: the backend's enter() makes it appear in the completion queue (cq below, with io_uring the
  * kernel's own memory); event.c looks up its poll by user_data and turns it into an event; the event goes straight to
  * the caller, or, where somebody else was asked for, into a queue on its poll (queue.c). Where there is none, wait.c
- * sleeps in enter(). Requests go the other way: poll.c puts a
- * poll on the pending list, event.c's flush hands the list to the backend before it enters.
+ * sleeps in enter(). Requests go the other way: poll.c puts a poll on the pending list, event.c's flush hands the list
+ * to the backend before it enters.
  */
 #ifndef POLLRING_INTERNAL_H
 #define POLLRING_INTERNAL_H
@@ -21,6 +21,8 @@
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
+
+#define SETUP_FLAGS (POLLRING_SETUP_DEFER_TASKRUN | POLLRING_SETUP_COOP_TASKRUN | POLLRING_SETUP_PLAIN)
 
 enum { POLLS_PER_CHUNK = 64 };
 
@@ -164,6 +166,7 @@ struct pollring {
     unsigned flags;              /* POLLRING_* as asked for */
     unsigned busy_poll_us;
     const sigset_t *sleep_signals; /* those that are held back in a sleep; NULL: as the thread has it */
+    bool interrupted;              /* a signal came while the ring was started: this wait doesn't sleep */
     struct pollring_stats stats;
 };
 
@@ -288,6 +291,13 @@ struct patience {
 
 /* Submits, and sleeps until a completion comes; look whether it did. 0, -ETIME, -EINTR, -errno. */
 int wait_for_completion(struct pollring *ring, struct patience *patience);
+
+/* Holds all signals of the calling thread back; returns what was held back before, which is to be restored. */
+sigset_t signals_hold(void);
+void signals_restore(const sigset_t *before);
+
+/* Whether a signal came that is held back, and was not before. */
+bool signal_waits(const sigset_t *before);
 
 /* event.c */
 void events_narrow(struct pollring *ring, struct pollring_poll *poll);

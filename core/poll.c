@@ -272,7 +272,7 @@ static int remove_one(struct pollring *ring, struct pollring_poll *poll) {
 
 int pollring_poll_remove(struct pollring_poll *poll) {
     struct pollring *ring = poll->ring;
-    int error = ring_check(poll->ring);
+    int error = ring_check(ring);
     if (error)
         return error == -ESHUTDOWN ? 0 : error;
     if (poll_is_active(poll))
@@ -361,7 +361,7 @@ void pollring_poll_free(struct pollring_poll *poll) {
     if (!poll)
         return;
     struct pollring *ring = poll->ring;
-    int error = ring_check(poll->ring);
+    int error = ring_check(ring);
     if (error == -EEXIST) {
         free_elsewhere(ring, poll);
     } else if (error) { /* closed, or a forked child's: nothing is armed, the slot goes with the ring */

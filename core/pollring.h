@@ -16,8 +16,9 @@
  *           pollring_poll_free() and pollring_adopt() are allowed, and pollring_close() while the owner is in no call.
  * Forks     In a forked child every call gives -EOWNERDEAD, but closing and freeing, which release the child's memory
  *           and fds and leave the parent's alone, in any order. Every fd closes on exec.
- * Blocking  Only pollring_wait(), pollring_collect(), pollring_inbox_collect() and pollring_next() sleep, and not with
- *           timeout {0, 0}. timeout NULL waits for ever. A signal handler ends a sleep with -EINTR.
+ * Blocking  Only pollring_wait(), pollring_collect(), pollring_inbox_collect() and pollring_next() wait for events, and
+ *           not with timeout {0, 0}. timeout NULL waits for ever. A signal handler ends a sleep with -EINTR. Two
+ *           more may sleep for milliseconds, as they say: pollring_close() and pollring_orphaned().
  * Timeouts  They count from the call on: &(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000} are ms
  *           milliseconds. To keep a deadline, take what is left of it by clock_gettime(CLOCK_MONOTONIC) for each call.
  * Memory    The library allocates; what *_open() and *_add() hand out is given back by *_close() and *_free().
@@ -50,17 +51,16 @@ enum pollring_backend_choice {
     POLLRING_EPOLL = 2,    /* EPOLLET: the same contract, for where io_uring is refused; docs/backends.md */
 };
 
-/* Ring flags. Of the POLLRING_SETUP_* at most one: that set-up or an error; without, the first that the kernel has. */
-#define POLLRING_SEALED                                                                                                \
-    0x01u /* the kernel refuses all but pollring's own operations through the ring's fd (-EACCES);                     \
-             that protects from misuse of this fd, and neither the files nor the process */
-#define POLLRING_SETUP_DEFER_TASKRUN                                                                                   \
-    0x02u /* SINGLE_ISSUER | DEFER_TASKRUN | TASKRUN_FLAG: events collected on enter only */
-#define POLLRING_SETUP_COOP_TASKRUN 0x04u /* COOP_TASKRUN | TASKRUN_FLAG: collected on any system call of the owner */
-#define POLLRING_SETUP_PLAIN 0x08u        /* no flag: each event interrupts the owner */
-#define POLLRING_PINNED                                                                                                \
-    0x10u /* the ring never changes its thread while that lives (adopt: -EBUSY): its fd is                             \
-             registered with the thread, which makes each system call cheaper */
+/*
+ * Ring flags. Of the POLLRING_SETUP_* at most one: that set-up or an error; without, the first that the kernel has.
+ * POLLRING_SEALED protects from misuse of the ring's fd, and neither the files nor the process. POLLRING_PINNED
+ * registers the ring's fd with its thread, which makes each system call cheaper.
+ */
+#define POLLRING_SEALED 0x01u              /* through the ring's fd go pollring's own operations only, else -EACCES */
+#define POLLRING_SETUP_DEFER_TASKRUN 0x02u /* SINGLE_ISSUER | DEFER_TASKRUN | TASKRUN_FLAG: collected on enter only */
+#define POLLRING_SETUP_COOP_TASKRUN 0x04u  /* COOP_TASKRUN | TASKRUN_FLAG: collected on any system call of the owner */
+#define POLLRING_SETUP_PLAIN 0x08u         /* no flag: each event interrupts the owner */
+#define POLLRING_PINNED 0x10u              /* the ring never changes its thread while that lives (adopt: -EBUSY) */
 
 /* All zero means: all defaults. Unknown flags and a reserved field that isn't 0 are refused with -EINVAL. */
 struct pollring_options {
@@ -102,8 +102,9 @@ int pollring_adopt(struct pollring *ring);
 /* What a call of this thread would get now, without touching anything: 0, -EEXIST or -EOWNERDEAD. */
 int pollring_check(const struct pollring *ring);
 
-/* Whether the thread that owns the ring has ended, so that it may be closed from another. false: it lives, or none yet.
- */
+/* Whether the thread that owns the ring has ended, so that it may be closed from another. false: there is none yet, or
+   it lives, for which 20 ms are waited: a thread that was joined may be just ending. pollring_adopt() asks this of a
+   POLLRING_PINNED ring. */
 bool pollring_orphaned(const struct pollring *ring);
 
 /*
@@ -297,17 +298,16 @@ enum pollring_cause {
 const char *pollring_strcause(int cause);
 
 struct pollring_probe {
-    char kernel[72];     /* uname -r */
-    int io_uring;        /* 0: it works; else the negative errno of the first refusal */
-    unsigned setups;     /* POLLRING_SETUP_* that work, tried one by one */
-    int sysctl_disabled; /* /proc/sys/kernel/io_uring_disabled: 0 to 2; -1: there is no such file to be read */
-    int cause;           /* enum pollring_cause */
-    const char *backend; /* what POLLRING_AUTO takes, as pollring_backend() says; "" where nothing can be opened */
-    bool resize;         /* the kernel can resize the completion queue of a DEFER_TASKRUN ring */
-    const char
-        *refused_at;      /* the system call that was refused, without its "io_uring_": setup, register, enter; or "" */
-    char message[512];    /* for a refusal: what refused and what to do; else empty */
-    const char *lacks[8]; /* what newer kernels have, and what pollring does here instead: sentences, up to NULL */
+    char kernel[72];        /* uname -r */
+    int io_uring;           /* 0: it works; else the negative errno of the first refusal */
+    unsigned setups;        /* POLLRING_SETUP_* that work, tried one by one */
+    int sysctl_disabled;    /* /proc/sys/kernel/io_uring_disabled: 0 to 2; -1: there is no such file to be read */
+    int cause;              /* enum pollring_cause */
+    const char *backend;    /* what POLLRING_AUTO takes, as pollring_backend() says; "" where nothing can be opened */
+    bool resize;            /* the kernel can resize the completion queue of a DEFER_TASKRUN ring */
+    const char *refused_at; /* the system call that was refused, less its "io_uring_": setup, register, enter; or "" */
+    char message[512];      /* for a refusal: what refused and what to do; else empty */
+    const char *lacks[8];   /* what newer kernels have, and what pollring does here instead: sentences, up to NULL */
 };
 
 /*
@@ -316,8 +316,8 @@ struct pollring_probe {
  */
 int pollring_probe(struct pollring_probe *probe);
 
-/* The same for rings with these options: why pollring_open() refused one, which may be for its size or its flags.
-   Their backend is not looked at. -EINVAL too where they are out of range. */
+/* The same for rings with these options: why pollring_open() refused one, which may be for its size or its flags. Their
+   backend is not looked at. -EINVAL too where they are out of range. */
 int pollring_explain(struct pollring_probe *probe, const struct pollring_options *options);
 
 #ifdef __cplusplus

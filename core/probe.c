@@ -19,7 +19,6 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#define SETUPS (POLLRING_SETUP_DEFER_TASKRUN | POLLRING_SETUP_COOP_TASKRUN | POLLRING_SETUP_PLAIN)
 #define REGISTER_RESIZE_RINGS 33             /* newer than the headers of some distributions */
 #define MAY_LOCK_MEMORY (UINT64_C(1) << 14)  /* CAP_IPC_LOCK */
 #define IS_ADMINISTRATOR (UINT64_C(1) << 21) /* CAP_SYS_ADMIN */
@@ -183,7 +182,7 @@ static void say_seccomp(struct pollring_probe *probe, const char *error) {
 }
 
 static void say_kernel(struct pollring_probe *probe, const char *error, unsigned flags) {
-    if (flags & SETUPS)
+    if (flags & SETUP_FLAGS)
         say(probe,
             "this kernel's io_uring (%s) lacks the set-up that was asked for (%s). Leave the choice open, or run Linux "
             "6.1 or newer",
@@ -223,10 +222,8 @@ static void explain(struct pollring_probe *probe, unsigned flags, bool filtered)
     case POLLRING_CAUSE_MEMLOCK:
         say(probe,
             "the ring's queues don't fit into this user's locked memory (ENOMEM), which is limited to %llu KiB. Raise "
-            "it: "
-            "`ulimit -l unlimited`, in a systemd unit `LimitMEMLOCK=infinity`, `docker run --ulimit memlock=-1`; or "
-            "ask "
-            "for smaller queues (entries, cq_entries)",
+            "it: `ulimit -l unlimited`, in a systemd unit `LimitMEMLOCK=infinity`, `docker run --ulimit memlock=-1`; "
+            "or ask for smaller queues (entries, cq_entries)",
             (unsigned long long)limit_of(RLIMIT_MEMLOCK) / 1024);
         return;
     case POLLRING_CAUSE_FD_LIMIT:
@@ -251,14 +248,14 @@ static void explain(struct pollring_probe *probe, unsigned flags, bool filtered)
 static unsigned try_setups(struct pollring_probe *probe, const struct pollring_options *options) {
     static const unsigned setups[] = {POLLRING_SETUP_DEFER_TASKRUN, POLLRING_SETUP_COOP_TASKRUN, POLLRING_SETUP_PLAIN};
     struct pollring_options trial = *options;
-    unsigned asked = options->flags & SETUPS ? options->flags & SETUPS : SETUPS;
+    unsigned asked = options->flags & SETUP_FLAGS ? options->flags & SETUP_FLAGS : SETUP_FLAGS;
     unsigned lacks = 0;
     const char *refused_at;
     trial.backend = POLLRING_IO_URING;
     for (size_t i = 0; i < sizeof setups / sizeof *setups; i++) {
         if (!(asked & setups[i]))
             continue;
-        trial.flags = (options->flags & ~SETUPS) | setups[i];
+        trial.flags = (options->flags & ~SETUP_FLAGS) | setups[i];
         int error = try_ring(&trial, &refused_at, &lacks);
         if (!error) {
             probe->setups |= setups[i];
@@ -334,7 +331,7 @@ int pollring_explain(struct pollring_probe *probe, const struct pollring_options
         probe->refused_at = blindly;
     confinement = read_confinement();
     probe->cause = cause_of(probe, blindly, confinement);
-    if (probe->cause == POLLRING_CAUSE_KERNEL && !(options->flags & SETUPS))
+    if (probe->cause == POLLRING_CAUSE_KERNEL && !(options->flags & SETUP_FLAGS))
         lacks |= LACKS_MULTISHOT;
     name_lacks(probe, lacks);
     explain(probe, options->flags, confinement.filtered);

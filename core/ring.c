@@ -7,7 +7,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -17,7 +16,6 @@
 enum { DEFAULT_ENTRIES = 256, DEFAULT_CQ_ENTRIES = 4096, MAX_ENTRIES = 32768, MAX_CQ_ENTRIES = 65536 };
 enum { MAX_BUSY_POLL_US = 1000000 };
 
-#define SETUP_FLAGS (POLLRING_SETUP_DEFER_TASKRUN | POLLRING_SETUP_COOP_TASKRUN | POLLRING_SETUP_PLAIN)
 #define RING_FLAGS (POLLRING_SEALED | POLLRING_PINNED | SETUP_FLAGS)
 
 /* ---- whose it is ---- */
@@ -351,6 +349,7 @@ static int nest(struct pollring *ring) {
     if (epoll_fd >= 0)
         close(epoll_fd);
     ring->host_fd = ring->host_event_fd = -1;
+    ring->host_watches = false;
     return error;
 }
 

@@ -16,7 +16,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -69,11 +68,9 @@ static int set_up(struct io_uring *uring, unsigned asked, unsigned entries, unsi
 /* Kernel rule: registering waited, before Linux 5.18, until nothing of the ring is under way, milliseconds; a signal
    ended that with -EINTR, and the next try would begin anew. So signals are held back meanwhile. */
 static int register_at_set_up(const struct io_uring *uring, unsigned operation, const void *argument, unsigned count) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before = signals_hold();
     int result = io_uring_register((unsigned)uring->ring_fd, operation, argument, count);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    signals_restore(&before);
     return result;
 }
 
@@ -116,12 +113,12 @@ static void show_queue(struct pollring *ring, struct io_uring *uring) {
 }
 
 /*
- * A filter may refuse the two other system calls only, which would show when it is too late for another backend. A
- * ring that isn't enabled yet tells without any effect: the kernel itself says -EBADFD and -ENXIO.
+ * A filter may refuse the two other system calls only, which would show when it is too late for another backend. A ring
+ * that isn't enabled yet tells without any effect: the kernel itself says -EBADFD and -ENXIO.
  */
 static int try_calls(struct io_uring *uring) {
     int entered = io_uring_enter((unsigned)uring->ring_fd, 0, 0, 0, NULL);
-    int registered = io_uring_register((unsigned)uring->ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
+    int registered = register_at_set_up(uring, IORING_UNREGISTER_EVENTFD, NULL, 0);
     if (entered != -EBADFD)
         return entered < 0 ? entered : -EIO;
     return registered == -ENXIO ? 0 : registered < 0 ? registered : -EIO;
@@ -131,7 +128,7 @@ static int uring_open(struct pollring *ring, unsigned entries, unsigned cq_entri
     struct uring *uring = calloc(1, sizeof *uring);
     if (!uring)
         return -ENOMEM;
-    unsigned asked = ring->flags & ~(POLLRING_SEALED | POLLRING_PINNED), stuck = 0;
+    unsigned asked = ring->flags & SETUP_FLAGS, stuck = 0;
     int error = set_up(&uring->ring, asked, entries, cq_entries, &stuck);
     bool is_set_up = !error;
     if (!error && !(uring->ring.features & FEATURE_OF_MULTISHOT))
@@ -176,9 +173,13 @@ static void unpin(const struct pollring *ring, struct uring *uring) {
         io_uring_register((unsigned)uring->ring.ring_fd, IORING_UNREGISTER_RING_FDS, &number, 1);
 }
 
+/* As register_at_set_up(). A wait that starts the ring is told of a signal. */
 static int uring_start(struct pollring *ring) {
     struct uring *uring = uring_of(ring);
-    int error = register_at_set_up(&uring->ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+    sigset_t before = signals_hold();
+    int error = io_uring_register((unsigned)uring->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+    ring->interrupted = signal_waits(&before);
+    signals_restore(&before);
     if (!error && ring->flags & POLLRING_PINNED)
         pin(uring);
     return error;
@@ -409,12 +410,10 @@ static unsigned uring_host_needs(const struct pollring *ring) {
     if (!known) {
         unsigned needs = HOST_NEEDS_FILES; /* which also holds where it can't be tried */
         pthread_t thread;
-        sigset_t all, before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before); /* the thread takes none of the host's signals */
+        sigset_t before = signals_hold(); /* the thread takes none of the host's */
         if (!pthread_create(&thread, NULL, try_to_wake, &needs))
             pthread_join(thread, NULL);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        signals_restore(&before);
         known = needs + 1;
     }
     return known - 1;

@@ -37,8 +37,18 @@ static const struct timespec *time_left(struct patience *patience, struct timesp
     return left;
 }
 
-/* Whether a signal came that was not held back before. */
-static bool signal_waits(const sigset_t *before) {
+sigset_t signals_hold(void) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    return before;
+}
+
+void signals_restore(const sigset_t *before) {
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+bool signal_waits(const sigset_t *before) {
     sigset_t waiting;
     sigpending(&waiting);
     for (int number = 1; number < NSIG; number++)
@@ -76,15 +86,13 @@ static bool spin(const struct pollring *ring, const struct patience *patience, c
 /* Signals are held back while it spins, and let through by the sleep itself. Else one that comes in the spin would be
    served, and the sleep begin all the same, although its handler may have meant to end it. */
 static int spin_and_sleep(struct pollring *ring, struct patience *patience) {
-    sigset_t all, before;
+    sigset_t before = signals_hold();
     struct timespec left;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     bool there = spin(ring, patience, &before);
     ring->sleep_signals = there ? NULL : &before;
     int error = ring->backend->enter(ring, there ? 0 : 1, time_left(patience, &left));
     ring->sleep_signals = NULL;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    signals_restore(&before);
     return error;
 }
 
@@ -93,6 +101,8 @@ int wait_for_completion(struct pollring *ring, struct patience *patience) {
     const struct timespec *limit = time_left(patience, &left);
     if (limit && !left.tv_sec && !left.tv_nsec)
         return -ETIME;
+    if (ring->interrupted)
+        return -EINTR;
     atomic_store_explicit(&ring->inside, true, memory_order_relaxed);
     int error = ring->busy_poll_us && !ring->unsubmitted ? spin_and_sleep(ring, patience)
                                                          : ring->backend->enter(ring, 1, limit);

@@ -128,8 +128,8 @@ void expect(bool holds, const char *sentence) {
     expect_text(holds, sentence, holds ? sentence : text("not so: %s", sentence));
 }
 
-void expect_number(const char *what, long expected, long seen) {
-    expect_text(expected == seen, text("%s: %ld", what, expected), text("%s: %ld", what, seen));
+void expect_number(const char *what, long long expected, long long seen) {
+    expect_text(expected == seen, text("%s: %lld", what, expected), text("%s: %lld", what, seen));
 }
 
 void expect_whether(const char *what, bool expected, bool seen) {
@@ -137,8 +137,9 @@ void expect_whether(const char *what, bool expected, bool seen) {
                 text("%s: %s", what, seen ? "yes" : "no"));
 }
 
-void expect_between(const char *what, long least, long most, long seen) {
-    expect_text(least <= seen && seen <= most, text("%s: %ld to %ld", what, least, most), text("%s: %ld", what, seen));
+void expect_between(const char *what, long long least, long long most, long long seen) {
+    expect_text(least <= seen && seen <= most, text("%s: %lld to %lld", what, least, most),
+                text("%s: %lld", what, seen));
 }
 
 void expect_result(const char *what, long expected, long seen) {

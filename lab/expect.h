@@ -26,8 +26,8 @@ const char *mask_text(unsigned mask);
 
 void expect(bool holds, const char *sentence);
 void expect_whether(const char *what, bool expected, bool seen);
-void expect_number(const char *what, long expected, long seen);
-void expect_between(const char *what, long least, long most, long seen);
+void expect_number(const char *what, long long expected, long long seen);
+void expect_between(const char *what, long long least, long long most, long long seen);
 void expect_result(const char *what, long expected, long seen);
 
 /* As expect_result(); what a limit or a policy refuses, unexpected, says nothing of the rule, which is skipped. */

@@ -375,7 +375,7 @@ static void publish_one(struct io_uring *ring) {
     __atomic_store_n(sq->ktail, tail + 1, __ATOMIC_RELEASE);
 }
 
-static int wait_for_one(struct io_uring *ring, unsigned submit, long timeout_ns) {
+static int wait_for_one(struct io_uring *ring, unsigned submit, int64_t timeout_ns) {
     struct __kernel_timespec timeout = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
     struct io_uring_getevents_arg argument = {.ts = (uint64_t)(uintptr_t)&timeout};
     if (!(ring->features & IORING_FEAT_EXT_ARG))
@@ -429,7 +429,7 @@ static int wait_until_interrupted(struct io_uring *ring, unsigned submit) {
     need(sigaction(SIGUSR1, &restart, NULL));
     pthread_t thread = start_thread(interrupt_when_asleep, &interruption);
     atomic_store(&interruption.about_to_sleep, true);
-    int result = wait_for_one(ring, submit, GUARD_MS * 1000000L);
+    int result = wait_for_one(ring, submit, GUARD_MS * INT64_C(1000000));
     ensure(join_thread(thread));
     return result;
 }

@@ -2,7 +2,8 @@
 """What is still to do before a release: `make release-check`. Each check is a line of TAP; one that fails says below what
 to do about it. The exit status is 1 where any fails.
 
-It reads what the tests left (tests/run.py, tests/fresh.sh) and runs what takes seconds: lint, the docs, the archives.
+It reads what those tests left that take minutes (tests/run.py, tests/fresh.sh, tests/packages/run.py) and runs what takes
+seconds: lint, the docs, the source release.
 """
 
 import json
@@ -119,12 +120,21 @@ def tests_mistakes():
         yield f"{last['failed']} failed: ./bootstrap test"
 
 
+def has_passed(file):
+    """Whether a test has left in this file below build/ that it passed with this commit."""
+    told = ROOT / "build" / file
+    return told.exists() and told.read_text().strip() == commit()
+
+
 def fresh_mistakes():
-    """Of the last runs of tests/fresh.sh."""
     for suite in ("bookworm", "trixie"):
-        passed = ROOT / f"build/fresh/{suite}.passed"
-        if not passed.exists() or passed.read_text().strip() != commit():
+        if not has_passed(f"fresh/{suite}.passed"):
             yield f"not tried in {suite} with this commit: sudo make check-fresh"
+
+
+def packages_mistakes():
+    if not has_passed("packages/passed"):
+        yield "not tried with this commit, for all Pythons: make check-packages"
 
 
 CHECKS = {
@@ -137,6 +147,7 @@ CHECKS = {
     "the source release": archive_mistakes,
     "all tests passed": tests_mistakes,
     "README's commands work in a bare Debian": fresh_mistakes,
+    "what is installed from the packages works": packages_mistakes,
 }
 
 

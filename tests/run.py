@@ -14,7 +14,7 @@ QUICK          1: suite c without the kernel's rules, which are no tests of ours
 TEST_PATIENCE  where the machine is slow, the number by which the time limits are multiplied
 
 It knows how each runner reports (cmocka, the soak, the kernel's rules, instructions and the documentation in TAP,
-pytest in JUnit's XML, busted in a line) and nothing of what is tested. A runner is killed with all its processes at its
+pytest in JUnit's XML, busted in words) and nothing of what is tested. A runner is killed with all its processes at its
 time limit. One that crashed, hung, reported less than it planned or ran no test has failed, whatever it reported.
 """
 
@@ -198,18 +198,26 @@ def run_asyncio():
 
 
 def run_busted(name, directory, **environment):
-    counts = Counter()
+    counts, noted, outcome = Counter(), Counter(), None
 
     def count(line):
+        nonlocal outcome
         if result := re.match(r"(\d+) success\w* / (\d+) failures? / (\d+) errors? / (\d+) pending", line):
             passed, failures, errors, pending = map(int, result.groups())
             counts.update(passed=passed, failed=failures + errors, skipped=pending)
+        elif outcome:
+            test, _, reason = line.strip().partition(" skipped: ")
+            note(name, test, outcome, reason)
+            noted[outcome] += 1
+            outcome = None
+        elif told := re.match(r"(Failure|Error|Pending) -> ", line):  # the next line names the test
+            outcome = "skipped" if told[1] == "Pending" else "failed"
 
     # Not busted's TAP: it dies of a file that does not load, before it says why.
     wrong = run([LUA, shutil.which("busted") or "busted", "--output=plainTerminal", "--lang=en", "--verbose",
                  "--lpath=lua/?.lua", f"--cpath={directory}/lua/?.so;{BUILD}/tests/lua/?.so", "tests/lua"],
                 seconds_for(name), count, **environment)
-    for outcome, number in counts.items():
+    for outcome, number in (counts - noted).items():
         note(name, "", outcome, count=number)
     if not counts:
         note(name, "", "failed", wrong or "no test ran")

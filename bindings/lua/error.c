@@ -32,22 +32,32 @@ static bool is_ours(const char *source) {
     return false;
 }
 
+/* The name that a function of wrap.lua has in its first argument, the wrapper whose method it is. Not the name that it
+   was called by, which a tail call loses. */
+static const char *name_of_method(lua_State *L, lua_Debug *called) {
+    const char *name = "lines"; /* what is no method is an iterator, and this the only one that gives any */
+    int top = lua_gettop(L);
+    lua_getinfo(L, "f", called);
+    if (lua_getlocal(L, called, 1) && luaL_getmetafield(L, -1, "__index") == LUA_TTABLE)
+        for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
+            if (lua_rawequal(L, -1, top + 1) && lua_type(L, -2) == LUA_TSTRING)
+                name = lua_tostring(L, -2);
+    lua_settop(L, top);
+    return name;
+}
+
 /* Pushes the script's line, as luaL_where() does, but not one of our modules in Lua. Where a method of theirs was
    called, of what was wrapped, pushes its name too, else the function's. */
 static void push_caller(lua_State *L, const char *function) {
     lua_Debug called;
     int level = 1;
-    bool wrapped = false;
     const char *method = NULL;
-    while (lua_getstack(L, level, &called) && lua_getinfo(L, "Sn", &called) && is_ours(called.source)) {
-        wrapped = !strcmp(called.source, "@pollring/wrap.lua");
-        method = !strcmp(called.namewhat, "method") ? called.name : NULL;
-        if (!strcmp(called.namewhat, "for iterator"))
-            method = "lines"; /* the only one that gives an iterator */
+    while (lua_getstack(L, level, &called) && lua_getinfo(L, "S", &called) && is_ours(called.source)) {
+        method = strcmp(called.source, "@pollring/wrap.lua") ? NULL : name_of_method(L, &called);
         level++;
     }
     luaL_where(L, level);
-    if (wrapped && method)
+    if (method)
         lua_pushfstring(L, "wrapped:%s", method);
     else
         lua_pushstring(L, function);

@@ -12,7 +12,7 @@
 static FILE *check_file(lua_State *L) {
     const luaL_Stream *stream = luaL_checkudata(L, 1, LUA_FILEHANDLE);
     if (!stream->closef)
-        luaL_error(L, "the file is closed");
+        pollring_lua_raise(L, "file:read", NO_FD, "the file is closed");
     return stream->f;
 }
 

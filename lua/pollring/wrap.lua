@@ -13,6 +13,8 @@ local concat = table.concat
 
 -- ---- waiting ----
 
+-- Methods make no tail call to what is here: an error names the method by its function, which has to be on the stack.
+
 -- When the call that begins now has to end; nil where only each of its waits is limited.
 local function deadline_of(self)
   return self.total and self.timeout and now() + self.timeout
@@ -130,7 +132,8 @@ local function new_stream(original)
     local data, err, partial = receive(object, pattern, prefix)
     while err == "timeout" do
       if partial ~= "" then
-        return receive_rest(self, pattern, partial, deadline)
+        data, err, partial = receive_rest(self, pattern, partial, deadline)
+        break
       end
       local events, why = wait(self.watch or open_watch(self), deadline and left(self, deadline) or self.timeout)
       if not events then
@@ -162,20 +165,13 @@ end
 
 local Datagram = {}
 
-function Datagram:receive(...)
-  return persist(self, wait_readable, "receive", ...)
-end
-
-function Datagram:receivefrom(...)
-  return persist(self, wait_readable, "receivefrom", ...)
-end
-
-function Datagram:send(...)
-  return persist(self, wait_writable, "send", ...)
-end
-
-function Datagram:sendto(...)
-  return persist(self, wait_writable, "sendto", ...)
+for name, wait_until in pairs {
+  receive = wait_readable, receivefrom = wait_readable, send = wait_writable, sendto = wait_writable,
+} do
+  Datagram[name] = function(self, ...)
+    local result, err, more = persist(self, wait_until, name, ...)
+    return result, err, more
+  end
 end
 
 -- ---- Lua's files ----

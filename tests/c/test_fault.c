@@ -69,8 +69,26 @@ WRAP(MAKE_FD, int, -1, eventfd, (unsigned value, int flags), value, flags)
 WRAP(MAKE_FD, int, -1, epoll_create1, (int flags), flags)
 WRAP(WATCH, int, -1, epoll_ctl, (int epoll_fd, int operation, int fd, struct epoll_event *event), epoll_fd, operation,
      fd, event)
-WRAP(REGISTER, int, -fault.refusal.error, io_uring_register,
-     (unsigned fd, unsigned opcode, const void *argument, unsigned count), fd, opcode, argument, count)
+
+static int signal_in_register; /* one that the process gets while it registers something; 0: none */
+static volatile sig_atomic_t handled;
+
+static void handle(int number) {
+    handled = number;
+}
+
+int __real_io_uring_register(unsigned fd, unsigned opcode, const void *argument, unsigned count);
+int __wrap_io_uring_register(unsigned fd, unsigned opcode, const void *argument, unsigned count);
+int __wrap_io_uring_register(unsigned fd, unsigned opcode, const void *argument, unsigned count) {
+    if (is_refused(REGISTER))
+        return -fault.refusal.error;
+    handled = 0;
+    if (signal_in_register)
+        raise(signal_in_register);
+    if (handled) /* before Linux 5.18 it ends that */
+        return -EINTR;
+    return __real_io_uring_register(fd, opcode, argument, count);
+}
 
 /* A kernel that is short of memory: it drops the completions that one enter brings, and the next enter is told so. */
 static struct {
@@ -463,6 +481,25 @@ TEST(a_signal_at_any_one_sleep) {
     run_scenarios(SLEEP, EINTR, SOME_FILES);
 }
 
+/* Starting a ring takes milliseconds on old kernels. */
+TEST(a_signal_that_comes_while_a_wait_starts_the_ring_ends_that_wait) {
+    struct sigaction action = {.sa_handler = handle}, before;
+    struct pollring *ring = open_ring();
+    struct pollring_poll *poll = add(ring, make_eventfd(), POLLIN);
+    struct pollring_event event;
+    if (is_epoll())
+        skip_because("nothing is registered for an epoll");
+    sigaction(SIGUSR2, &action, &before);
+    signal_in_register = SIGUSR2;
+    int result = pollring_wait(ring, &event, 1, &guard_time);
+    signal_in_register = 0;
+    sigaction(SIGUSR2, &before, NULL);
+    assert_int_equal(result, -EINTR);
+    assert_int_equal(handled, SIGUSR2);
+    write_some(pollring_poll_fd(poll));
+    assert_event(ring, poll, POLLIN);
+}
+
 TEST(an_enter_that_takes_one_request_only) {
     run_scenarios(ENTER, 0, SOME_FILES);
 }
@@ -539,6 +576,24 @@ TEST(a_kernel_without_the_newer_set_ups_is_told_by_trying) {
     assert_true(begin_with(probe.lacks, (const char *const[]){"DEFER_TASKRUN ", NULL}));
 }
 
+TEST(signals_fail_no_set_up_where_they_end_what_it_registers_and_no_later_wait) {
+    struct sigaction action = {.sa_handler = handle}, before;
+    const struct timespec a_moment = in_ms(1);
+    struct pollring *ring;
+    struct pollring_event event;
+    sigaction(SIGUSR2, &action, &before);
+    signal_in_register = SIGUSR2;
+    int error = pollring_open(&ring, &test.variant->options), submitted = error ? 0 : pollring_submit(keep_ring(ring));
+    signal_in_register = 0;
+    sigaction(SIGUSR2, &before, NULL);
+    assert_int_equal(error, 0);
+    assert_int_equal(submitted, 0);
+    assert_true(is_epoll() || handled == SIGUSR2);
+    uint64_t enters = stats_of(ring).enters;
+    pollring_wait(ring, &event, 1, &a_moment);
+    assert_true(stats_of(ring).enters > enters);
+}
+
 /* Such a kernel takes the request and refuses it then. */
 TEST(a_kernel_without_multishot_polls_gets_an_epoll) {
     struct pollring_options options = {TINY};
@@ -567,10 +622,12 @@ int main(void) {
         RUN(no_fds_at_any_one_call),
         RUN(an_enter_that_is_refused_at_any_one_call),
         RUN(a_signal_at_any_one_sleep),
+        RUN(a_signal_that_comes_while_a_wait_starts_the_ring_ends_that_wait),
         RUN(an_enter_that_takes_one_request_only),
         RUN(events_that_a_kernel_short_of_memory_has_dropped_come_again),
         RUN(a_wake_that_a_kernel_short_of_memory_has_dropped_comes_again),
         RUN(a_kernel_without_the_newer_set_ups_is_told_by_trying),
+        RUN(signals_fail_no_set_up_where_they_end_what_it_registers_and_no_later_wait),
         RUN(a_kernel_without_multishot_polls_gets_an_epoll),
     };
     return run_on_variants("faults", tests, COUNT_OF(tests));

@@ -508,6 +508,20 @@ TEST(every_call_in_a_forked_child_is_refused) {
     pollring_inbox_close(intruder.inbox);
 }
 
+TEST(a_call_that_is_refused_in_a_forked_child_takes_no_wake_up_from_the_host) {
+    struct pollring *ring = open_ring();
+    struct ends go = make_pipe();
+    struct pollfd host = {.fd = pollring_fileno(ring), .events = POLLIN}, told = {.fd = go.near, .events = POLLIN};
+    assert_silence(ring);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(poll(&told, 1, GUARD_MS) != 1 || pollring_submit(ring) != -EOWNERDEAD);
+    add(ring, make_eventfd(), POLLIN); /* a request to be submitted */
+    write_some(go.far);
+    assert_int_equal(exit_status_of(child), 0);
+    assert_int_equal(poll(&host, 1, 0), 1);
+}
+
 enum { FILES = 12 };
 
 /* The ring, its waker, and two for a host. */
@@ -665,6 +679,7 @@ int main(void) {
         RUN(a_wake_up_ends_the_sleep_of_the_owner),
         RUN(no_wake_up_is_lost_among_many),
         RUN(every_call_in_a_forked_child_is_refused),
+        RUN(a_call_that_is_refused_in_a_forked_child_takes_no_wake_up_from_the_host),
         RUN(closing_in_a_forked_child_leaves_the_polls_of_the_parent_alone),
         RUN(a_forked_child_can_close_in_any_order_with_events_queued),
         RUN(a_child_that_is_forked_while_the_owner_sleeps_takes_nothing_from_it),

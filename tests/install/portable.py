@@ -9,9 +9,9 @@ m32    32 bits, on this processor
 s390x  big-endian: in qemu's user mode, which has no io_uring, so the tests on epoll, and how a mask is stored for a
        kernel (test_mask)
 
-The core and the Lua module are built without a warning. liburing and cmocka, which no package has for the
-last three, are built from Debian's source packages; those are fetched by an apt-get of our own into build/portable,
-without root. What can't be had (a compiler, the network) is skipped with the reason.
+The core and the Lua module are built without a warning. liburing and cmocka, which no package has for the last three,
+are built from Debian's source packages, which are fetched into build/portable. What can't be had (a compiler, the
+network) is skipped with the reason.
 """
 
 import os
@@ -22,25 +22,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.append(str(ROOT / "tests"))
+from private_apt import Apt, Unavailable  # noqa: E402
+
 OUTPUT = ROOT / "build/portable"
 SOURCES = OUTPUT / "sources"
 KERNEL_HEADERS = OUTPUT / "kernel-headers"  # of this processor, which musl and 32 bits lack
 LUA_HEADERS = OUTPUT / "lua-headers"  # what Debian's Lua includes, which is for this machine
 WARNINGS = "-Wall -Wextra -Wshadow -Wconversion -Werror"
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-APT_CONFIGURATION = """
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-APT::Sandbox::User "root";
-Acquire::Languages "none";
-Acquire::Retries "1";
-Acquire::http::Timeout "15";
-Dir::State "{0}/state";
-Dir::State::status "{0}/status";
-Dir::Cache "{0}/cache";
-Dir::Etc::SourceList "{0}/sources.list";
-Dir::Etc::SourceParts "{0}/none";
-"""
 # What cmocka's own build would find out.
 CMOCKA = ["-DHAVE_" + name for name in (
     "STDINT_H INTTYPES_H STRINGS_H UNISTD_H MALLOC_H SIGNAL_H STRUCT_TIMESPEC CLOCK_GETTIME "
@@ -54,10 +43,6 @@ TARGETS = {
               ["qemu-s390x-static"],
               {"test_mask": "*", "test_event": "*[epoll*", "test_poll": "*[epoll*", "test_backend": "*[epoll*"}),
 }
-
-
-class Unavailable(Exception):
-    """Why something can't be tried here."""
 
 
 class Failed(Exception):
@@ -80,22 +65,11 @@ def run(command, seconds, **options):
 # ---- sources ----
 
 def fetch_sources():
-    """The source packages of liburing and cmocka, unpacked; their folders."""
-    try:
-        if not KEYRING.exists():
-            raise Unavailable(f"{KEYRING} is missing: install debian-archive-keyring")
-        apt = OUTPUT / "apt"
-        for directory in ("state/lists/partial", "cache/archives/partial", "none"):
-            (apt / directory).mkdir(parents=True, exist_ok=True)
-        SOURCES.mkdir(exist_ok=True)
-        (apt / "status").touch()
-        (apt / "apt.conf").write_text(APT_CONFIGURATION.format(apt))
-        (apt / "sources.list").write_text(f"deb-src [signed-by={KEYRING}] http://deb.debian.org/debian bookworm main\n")
-        environment = {**os.environ, "APT_CONFIG": str(apt / "apt.conf")}
-        run(["apt-get", "-q", "update", "-o", "APT::Update::Error-Mode=any"], 120, env=environment)
-        run(["apt-get", "-q", "--download-only", "source", "liburing", "cmocka"], 60, env=environment, cwd=SOURCES)
-    except (Failed, OSError) as error:
-        raise Unavailable(f"Debian's sources can't be fetched: {str(error).splitlines()[0]}")
+    """The source packages of liburing and cmocka, unpacked."""
+    SOURCES.mkdir(parents=True, exist_ok=True)
+    apt = Apt(OUTPUT / "apt", [("deb-src", "debian", "bookworm")])
+    apt.update(120)
+    apt.run("apt-get", "source", "--download-only", "liburing", "cmocka", seconds=60, cwd=SOURCES)
     for archive in SOURCES.glob("*.orig.tar.*z"):
         run(["tar", "xf", archive, "-C", SOURCES], 60)
 

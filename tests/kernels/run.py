@@ -33,6 +33,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.append(str(ROOT / "tests"))
+from private_apt import Apt, Unavailable  # noqa: E402
+
 BUILD = ROOT / "build"
 OUTPUT = BUILD / "kernels"
 INITRAMFS = OUTPUT / f"initramfs-{os.getpid()}"  # others may run too
@@ -52,70 +55,26 @@ PATIENCE = 5  # an emulated processor is so many times as slow, and more
 DAY = 86400
 
 
-class Unavailable(Exception):
-    """Why a kernel can't be run here."""
-
-
 def time_left():
     return max(DEADLINE - time.monotonic(), 0.1)
 
 
 # ---- kernels ----
 
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # Small lists, in which the newest kernel of each release is.
 ARCHIVES = {"debian": ["bookworm-backports", "trixie-backports"],
             "debian-security": ["bullseye-security", "bookworm-security", "trixie-security"]}
-# Its own everything, so that neither the machine's packages nor its sources matter, and nothing of it changes.
-APT_CONFIGURATION = """
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-#clear APT::Architectures;
-APT::Architecture "amd64";
-APT::Sandbox::User "root";
-Acquire::Languages "none";
-Acquire::Retries "1";
-Acquire::http::Timeout "15";
-Dir::State "{cache}/state";
-Dir::State::status "{cache}/status";
-Dir::Cache "{cache}/apt";
-Dir::Etc::SourceList "{cache}/sources.list";
-Dir::Etc::SourceParts "{cache}/none";
-Dir::Etc::PreferencesParts "{cache}/none";
-"""
 
 
-def apt(program, *arguments, cwd=None):
-    """What an apt program writes, run with the private configuration."""
-    seconds = round(time_left() / 3)
-    try:
-        return subprocess.run([program, "-q", "-c", CACHE / "apt.conf", *arguments], cwd=cwd, timeout=seconds,
-                              check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              text=True).stdout
-    except subprocess.TimeoutExpired:
-        raise Unavailable(f"{program} {arguments[0]} took more than {seconds} seconds")
-    except subprocess.CalledProcessError as error:
-        lines = error.stderr.strip().splitlines() or [f"exit status {error.returncode}"]
-        raise Unavailable(f"{program} {arguments[0]}: {lines[0]}")
-
-
-def update_lists():
-    """Fetches the package lists, at most once a day."""
-    stamp = CACHE / "updated"
-    if stamp.exists() and time.time() - stamp.stat().st_mtime < DAY:
-        return
-    if not KEYRING.exists():
-        raise Unavailable(f"{KEYRING} is missing: install debian-archive-keyring")
-    for directory in ("state/lists/partial", "apt/archives/partial", "none"):
-        (CACHE / directory).mkdir(parents=True, exist_ok=True)
-    (CACHE / "status").touch()
-    (CACHE / "apt.conf").write_text(APT_CONFIGURATION.format(cache=CACHE))
-    (CACHE / "sources.list").write_text("".join(
-        f"deb [signed-by={KEYRING}] http://deb.debian.org/{archive} {suite} main\n"
-        for archive, suites in ARCHIVES.items() for suite in suites))
-    print("kernels: fetching Debian's package lists", flush=True)
-    apt("apt-get", "update", "-o", "APT::Update::Error-Mode=any")
-    stamp.touch()
+def open_apt():
+    """An apt with the package lists, which are fetched at most once a day."""
+    apt = Apt(CACHE / "apt", [("deb", archive, suite) for archive, suites in ARCHIVES.items() for suite in suites])
+    stamp = CACHE / "apt/updated"
+    if not stamp.exists() or time.time() - stamp.stat().st_mtime > DAY:
+        print("kernels: fetching Debian's package lists", flush=True)
+        apt.update(time_left() / 3)
+        stamp.touch()
+    return apt
 
 
 def numbers(version):
@@ -127,24 +86,27 @@ def is_of(version, wanted):
     return numbers(version)[:len(numbers(wanted))] == numbers(wanted)
 
 
-def find_packages():
+def find_packages(apt):
     """The kernels that Debian has: {version: package}. The newer ones have their image in linux-binary-*."""
-    names = [name for name in apt("apt-cache", "pkgnames", "linux-").split()
+    def ask(*question):
+        return apt.run("apt-cache", *question, seconds=time_left() / 3)
+
+    names = [name for name in ask("pkgnames", "linux-").split()
              if re.fullmatch(r"linux-(image|binary)-\d.*-cloud-amd64", name)]
     found = {}
-    for line in apt("apt-cache", "madison", *names).splitlines():
+    for line in ask("madison", *names).splitlines():
         package, version, _ = (field.strip() for field in line.split("|"))
         found[version] = min(package, found.get(version, package))  # linux-binary-* before linux-image-*
     return found
 
 
-def fetch(version, package):
+def fetch(apt, version, package):
     """Downloads a kernel's package and keeps its image."""
     directory = CACHE / version
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     print(f"kernels: downloading {package}", flush=True)
-    apt("apt-get", "download", f"{package}={version}", cwd=directory)
+    apt.run("apt-get", "download", f"{package}={version}", seconds=time_left() / 3, cwd=directory)
     archive, = directory.glob("*.deb")
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE) as unpack:
         with tarfile.open(fileobj=unpack.stdout, mode="r|") as files:
@@ -163,15 +125,15 @@ def find_kernels(wanted):
     """Of each (version, image), or why it can't be had: from the network where that can be reached, else the cache."""
     packages, reason = {}, None
     try:
-        update_lists()
-        packages = find_packages()
+        apt = open_apt()
+        packages = find_packages(apt)
     except (Unavailable, OSError) as error:
         reason = str(error)
     for prefix in wanted:
         version = newest(packages, prefix)
         try:
             if version and not (CACHE / version / "vmlinuz").exists():
-                fetch(version, packages[version])
+                fetch(apt, version, packages[version])
         except (Unavailable, OSError) as error:
             reason = str(error)
         image = newest([path.parent.name for path in CACHE.glob("*/vmlinuz")], prefix)
@@ -192,7 +154,7 @@ LEFT_OUT_TESTS = {
     "tests/python/test_(input|loop|selector).py": "they ask nothing of the kernel that test_ring and test_async do not",
     "tests/lua/(input|meta|module|rock|wrap)_spec.lua": "bad arguments and the module's form ask nothing of the kernel",
 }
-OF_THE_TREE = re.compile(r"(?!\.git/|build/)|build/(tests/test_|tests/lua/|lab/pollring-rules$|python/|lua/.*\.so$)")
+OF_THE_TREE = re.compile(r"(?!\.git/|build/)|build/(tests/test_|tests/lua/|examples/host_|lab/pollring-rules$|python/|lua/.*\.so$)")
 
 
 def packages_with_dependencies(names):
@@ -491,7 +453,7 @@ def main():
     OUTPUT.mkdir(parents=True, exist_ok=True)
     missing, table = missing_programs(), []
     wanted = [kernel for kernel in KERNELS if kernel != "running"]
-    found = [missing] * len(wanted) if missing else list(find_kernels(wanted))
+    found = [missing] * len(wanted) if missing or not wanted else list(find_kernels(wanted))
     machines = [kernel for kernel in found if isinstance(kernel, tuple)]
     for kernel, reason in zip(wanted, found):
         if isinstance(reason, str):

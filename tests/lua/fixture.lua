@@ -177,7 +177,8 @@ end
 local function lua(script, wrapper)
   local paths = ("LUA_CPATH_5_4=%s LUA_PATH_5_4=%s "):format(quoted(package.cpath), quoted(package.path))
   local interpreter = quoted(arg[-1] or "lua5.4")
-  return ("%sexec timeout 20 %s %s -e %s 2>&1"):format(paths, wrapper or "", interpreter, quoted(script))
+  return ("%sexec timeout %g %s %s -e %s 2>&1"):format(paths, 2 * fixture.GUARD, wrapper or "", interpreter,
+    quoted(script))
 end
 
 -- Starts a script; what it writes, errors included, can be read from the file returned.
@@ -195,16 +196,16 @@ function fixture.run(script, command, wrapper)
 end
 
 -- Lua: waits until a process sleeps.
-fixture.UNTIL_ASLEEP = [[
+fixture.UNTIL_ASLEEP = ([[
 local function wait_until_asleep(pid)
-  local deadline = os.time() + 10
+  local deadline = os.time() + GUARD
   repeat
     local file = assert(io.open("/proc/" .. pid .. "/stat"))
     local state = file:read("a"):match("%) (%a)")
     file:close()
   until state == "S" or os.time() > deadline
 end
-]]
+]]):gsub("GUARD", fixture.GUARD)
 fixture.wait_until_asleep = load(fixture.UNTIL_ASLEEP .. "return wait_until_asleep")()
 
 -- A file from which a line can be read once this process has gone to sleep.

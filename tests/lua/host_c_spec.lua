@@ -53,7 +53,7 @@ for _, build in ipairs { "build", "build/asan" } do
       if file then
         file:close()
         it(name, function()
-          local output = assert(io.popen(("timeout %d %s 2>&1"):format(2 * fixture.GUARD, program)))
+          local output = assert(io.popen(("timeout %g %s 2>&1"):format(2 * fixture.GUARD, program)))
           local text = output:read "a"
           assert.same({ true, "exit", 0 }, { output:close() })
           local got = sorted(text)
@@ -65,7 +65,7 @@ for _, build in ipairs { "build", "build/asan" } do
           assert.same(sorted(lines), got)
         end)
       else
-        pending(("skipped: %s is not built (make test-programs)"):format(program))
+        pending(("%s skipped: not in %s (make test-programs)"):format(name, build))
       end
     end
   end)

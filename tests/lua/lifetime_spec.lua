@@ -347,7 +347,7 @@ fixture.describe("The end of the interpreter", function()
     end)
     task()
     setmetatable({}, { __gc = function() polls[1]:remove() ring:close() pcall(iterate) polls[7]:remove() end })
-    for _ in ring:wait(10) do
+    for _ in ring:wait() do
       io.write "inside "
       LEAVE
       break

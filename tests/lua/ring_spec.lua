@@ -373,7 +373,7 @@ fixture.describe("pollring.ring", function()
       until not file
       print(pollring.ring())
       print(ring:fileno())
-      for got, events in ring:wait(10) do
+      for got, events in ring:wait() do
         print(got == poll, pipe:read())
         break
       end

@@ -376,6 +376,39 @@ fixture.on_each_set_up("A wrapped", function(open)
     assert.matches("wrap_spec.lua:" .. line .. ": wrapped:accept: called outside a task of this scheduler", err)
   end)
 
+  it("method is named however it is called", function()
+    local server <close>, near = listen(), pair()
+    local datagrams <close> = s:wrap(assert(socket.udp()))
+    assert(datagrams:setsockname("127.0.0.1", 0))
+    local file = s:wrap(assert(io.open("/proc/self/fd/" .. fixture.pipe().reader)))
+    local outside = "called outside a task of this scheduler"
+    local function named(name, message, call, ...)
+      local ok, err = pcall(call, ...)
+      assert.is_false(ok)
+      assert.matches("wrapped:" .. name .. ": " .. message, err)
+    end
+    for name, object in pairs { accept = server, receive = near, receivefrom = datagrams, read = file } do
+      named(name, outside, object[name], object)
+      named(name, outside, function()
+        return object[name](object)
+      end)
+    end
+    named("receive", outside, function()
+      return datagrams:receive()
+    end)
+    named("lines", outside, function()
+      for _ in file:lines() do
+      end
+    end)
+    named("lines", outside, function()
+      return file:lines()()
+    end)
+    file:close()
+    named("read", "the file is closed", function()
+      return file:read()
+    end)
+  end)
+
   it("thing is what it was: methods, name, fd", function()
     local near = pair()
     local server = listen()

@@ -20,6 +20,8 @@ import zipfile
 from glob import glob
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parent.parent))
+import release_check  # noqa: E402
 from checks import BUILD, ROOT, Checks, Failed, Skipped, install_from_pypi, make_environment, output, pip
 
 OFFLINE = sys.argv[1:] == ["--offline"]
@@ -264,6 +266,8 @@ def main(arguments):
         offline(checks)
     else:
         with_pypi(checks, arguments or find_pythons())
+        if not checks.failed and not arguments and any(FOLDER.glob("wheels/*")):
+            (FOLDER / "passed").write_text(release_check.commit())
     return checks.finish()
 
 

@@ -11,7 +11,9 @@ import termios
 import time
 from pathlib import Path
 
-SECONDS = 15  # for anything
+from conftest import GUARD
+
+SECONDS = GUARD  # for anything
 REFUSE = Path(__file__).parent.parent / "refuse.py"
 
 

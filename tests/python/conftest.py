@@ -11,6 +11,8 @@ import pytest
 
 import pollring
 
+PATIENCE = float(os.environ.get("TEST_PATIENCE") or 1)  # by which time limits are multiplied on slow machines
+GUARD = 15 * PATIENCE  # seconds: only ends what hangs
 EPOLL = {"backend": "epoll"}
 VARIANTS = {
     "default": {},
@@ -88,7 +90,7 @@ def no_fd_is_leaked():
 def nothing_hangs():
     """A test that takes 20 seconds (TEST_PATIENCE times as long on slow machines) has failed: SIGALRM ends it, also inside
     a wait. With POLLRING_TEST_SIGNALS it comes each millisecond from the start, so that whatever sleeps is interrupted."""
-    limit = 20 * float(os.environ.get("TEST_PATIENCE") or 1)
+    limit = 20 * PATIENCE
     end = time.monotonic() + limit
 
     def give_up(*_):

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 import pollring
-from conftest import EPOLL, readable
+from conftest import EPOLL, GUARD, readable
 from pollring import POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 
 anyio = pytest.importorskip("anyio", reason="anyio is not installed")
@@ -33,13 +33,13 @@ except ImportError:
 
 @pytest.fixture(params=RUNTIMES)
 def run(request):
-    """Runs an async function in an event loop, ten seconds at most."""
+    """Runs an async function in an event loop, and not for ever."""
     if request.param != "asyncio":
         pytest.importorskip(request.param, reason=f"{request.param} is not installed")
     backend, options = RUNTIMES[request.param]
 
     async def bounded(function):
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD):
             await function()
 
     return lambda function: anyio.run(bounded, function, backend=backend, backend_options=options)

@@ -22,6 +22,7 @@ import time
 import pytest
 
 import pollring
+from conftest import PATIENCE
 from pollring import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP
 
 hypothesis = pytest.importorskip("hypothesis", reason="hypothesis (python3-hypothesis) is not installed")
@@ -33,7 +34,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 ALL = POLLIN | POLLPRI | POLLOUT | POLLERR | POLLHUP | POLLRDHUP
 UNASKED = POLLERR | POLLHUP | POLLRDHUP  # told whether asked for or not
-GUARD = 1.0  # seconds for what has to come
+GUARD = 1.0 * PATIENCE  # seconds for what has to come
 
 
 def state(fd):
@@ -763,7 +764,7 @@ CASES = [pytest.param(kinds, name, id=f"{'-'.join(kinds)}-{name}") for kinds in 
 
 @pytest.mark.parametrize("kinds, name", CASES)
 def test_scripts(kinds, name):
-    signal.alarm(60 + 3 * int(SECONDS))  # conftest's limit is for one script
+    signal.alarm(int(60 * PATIENCE + 3 * SECONDS))  # conftest's limit is for one script
     machine = type("Scripts", (Scripts,), {"kinds": (kinds * FILES)[:FILES], "options": OPTIONS_OF_RINGS[name]})
     chosen = settings(max_examples=5 if SECONDS else 20, stateful_step_count=20, deadline=None, database=None,
                       print_blob=True, derandomize=not SECONDS, suppress_health_check=list(HealthCheck))

@@ -5,13 +5,14 @@ from datetime import timedelta
 import pytest
 
 import pollring
+from conftest import PATIENCE
 
 hypothesis = pytest.importorskip("hypothesis", reason="python3-hypothesis is not installed")
 from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 DOCUMENTED = (OSError, ValueError, TypeError)
-EXAMPLES = settings(max_examples=60, deadline=timedelta(seconds=5), derandomize=True, database=None,
+EXAMPLES = settings(max_examples=60, deadline=timedelta(seconds=5 * PATIENCE), derandomize=True, database=None,
                     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 

@@ -14,6 +14,7 @@ import threading
 
 import pytest
 
+from conftest import GUARD
 from pollring import POLLERR, POLLHUP, POLLIN, POLLPRI
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -187,27 +188,27 @@ def test_ready_at_arm_then_silence_then_edges(ring, kind):
     poll = ring.poll_add(kind.fd)
     assert poll.wait(0) == 0
     kind.ready()
-    assert poll.wait(10) & POLLIN
+    assert poll.wait(GUARD) & POLLIN
     kind.read()
     while poll.wait(0):  # some kinds wake more than once for one thing
         pass
     kind.ready()
-    events = poll.wait(10)
+    events = poll.wait(GUARD)
     assert events & POLLIN and events.more
     while poll.wait(0):
         pass
-    assert ring.poll_add(kind.fd).wait(10) & POLLIN  # level at arm
+    assert ring.poll_add(kind.fd).wait(GUARD) & POLLIN  # level at arm
     assert poll.wait(0) == 0 and poll.active
 
 
 def test_several_polls_on_one_file_are_independent(ring, kind):
     polls = [ring.poll_add(kind.fd) for _ in range(3)]
     kind.ready()
-    assert all(poll.wait(10) & POLLIN for poll in polls)
+    assert all(poll.wait(GUARD) & POLLIN for poll in polls)
     polls[1].remove()
     kind.read()
     kind.ready()
-    assert polls[0].wait(10) and polls[2].wait(10) and polls[1].wait() is None
+    assert polls[0].wait(GUARD) and polls[2].wait(GUARD) and polls[1].wait() is None
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="os.pidfd_open came with Python 3.9")
@@ -217,7 +218,7 @@ def test_a_pidfd_tells_the_end_of_its_process(ring):
     poll = ring.poll_add(fd)
     assert poll.wait(0) == 0
     process.stdin.close()
-    assert poll.wait(10) & POLLIN
+    assert poll.wait(GUARD) & POLLIN
     process.wait()
     os.close(fd)
 
@@ -236,7 +237,7 @@ def test_a_refused_datagram_is_an_error_that_ends_nothing(ring):
         sender.connect(address)
         poll = ring.poll_add(sender)
         sender.send(b"x")
-        events = poll.wait(10)
+        events = poll.wait(GUARD)
         assert events & POLLERR and events.more and poll.active
 
 

@@ -12,7 +12,7 @@ import weakref
 import pytest
 
 import pollring
-from conftest import readable
+from conftest import GUARD, readable
 from pollring import POLLIN, POLLOUT
 from test_ring import in_thread
 
@@ -183,7 +183,7 @@ def test_a_cycle_may_be_collected_in_any_thread(options, pair):
     assert gone() is None
     if not options.get("pinned"):  # then its thread holds the kernel's side until it ends
         a.close()
-        assert readable(peer, 10)
+        assert readable(peer, GUARD)
 
 
 def test_a_collection_in_the_middle_of_everything(options, pipe):
@@ -326,7 +326,7 @@ def test_another_thread_can_neither_close_nor_adopt_while_the_owner_waits(option
     r, w = pipe()
     ring = pollring.Ring(**options)
     poll = ring.poll_add(r)
-    owner, results = asleep_in(lambda: (ring.wait if way == "ring" else poll.wait)(10))
+    owner, results = asleep_in(lambda: (ring.wait if way == "ring" else poll.wait)(GUARD))
     with pytest.raises(RuntimeError, match="another thread"):
         while True:  # until the owner has begun, the ring is nobody's
             ring.remove_fd(w)

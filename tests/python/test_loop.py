@@ -19,7 +19,7 @@ import warnings
 import weakref
 
 import pytest
-from conftest import VARIANTS, readable
+from conftest import GUARD, VARIANTS, readable
 
 import pollring
 
@@ -261,7 +261,7 @@ def test_threads_wake_a_loop_that_sleeps(loop):
         for i in range(100):
             done = threading.Event()
             loop.call_soon_threadsafe(lambda i=i: (called.append(i), done.set()))
-            assert done.wait(10)
+            assert done.wait(GUARD)
         loop.call_soon_threadsafe(loop.stop)
 
     thread = threading.Thread(target=call)
@@ -685,7 +685,7 @@ def test_a_loop_that_waits_does_nothing(our_loop, pair):
 
 def run(loop, coroutine):
     async def bounded():
-        return await asyncio.wait_for(coroutine, 10)
+        return await asyncio.wait_for(coroutine, GUARD)
 
     return loop.run_until_complete(bounded())
 
@@ -1111,7 +1111,7 @@ def in_child(function):
     if not child:
         status = 1
         try:
-            signal.alarm(10)
+            signal.alarm(int(GUARD))
             function()
             status = 0
         finally:
@@ -1182,7 +1182,7 @@ def test_ctrl_c_in_run():
         except KeyboardInterrupt:
             print("interrupted")
     """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=10)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=GUARD)
     assert done.stdout.split("\n")[:2] == ["cleaned up", "interrupted"], done.stderr
 
 
@@ -1307,4 +1307,4 @@ def test_a_subclass_may_have_its_own_iteration():
 
 def test_asyncio_is_imported_on_demand():
     program = "import pollring, sys; assert 'asyncio' not in sys.modules; pollring.EventLoop; assert 'asyncio' in sys.modules"
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=GUARD)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import pollring
+from conftest import GUARD
 
 REFUSE = Path(__file__).parent.parent / "refuse.py"
 REPORT = """
@@ -28,7 +29,7 @@ print(json.dumps([pollring.probe(), text, number]))
 def refused(*how, **options):
     """In a process where io_uring is refused: what the probe says, and the text and errno of what a ring raises."""
     command = [sys.executable, REFUSE, *how, sys.executable, "-c", f"options = {options!r}{REPORT}"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=15)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=GUARD)
     if done.returncode == 77:
         pytest.skip(done.stdout.strip())
     assert done.returncode == 0, done.stderr
@@ -102,7 +103,7 @@ def test_a_ring_is_explained_by_its_own_size():
     if os.geteuid():
         pytest.skip("only root can become a user who locks no memory yet")
     done = subprocess.run([sys.executable, "-c", LARGE], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=15)
+                          timeout=GUARD)
     if not done.stdout:
         pytest.skip("this kernel does not count rings as locked memory")
     assert done.stdout.startswith(f"{errno.ENOMEM} ") and "ulimit -l" in done.stdout

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import pollring
-from conftest import readable
+from conftest import GUARD, readable
 from pollring import POLLIN
 
 
@@ -141,7 +141,7 @@ def test_wake_from_another_thread(ring):
     thread = threading.Thread(target=wake)
     thread.start()
     started.set()
-    assert ring.wait(10) == []
+    assert ring.wait(GUARD) == []
     thread.join()
 
 
@@ -155,7 +155,7 @@ def test_wake_ends_a_poll_s_wait_but_not_its_iteration(ring, pipe):
     r, w = pipe()
     poll = ring.poll_add(r)
     ring.wake()
-    assert poll.wait(10) == 0
+    assert poll.wait(GUARD) == 0
     ring.wake()
     w.write(b"x")
     assert next(poll) == POLLIN
@@ -165,7 +165,7 @@ def test_wakes_are_not_lost(ring):
     for _ in range(500):
         thread = threading.Thread(target=ring.wake)
         thread.start()
-        assert ring.wait(10) == []
+        assert ring.wait(GUARD) == []
         thread.join()
 
 
@@ -174,7 +174,7 @@ def test_other_threads_run_while_it_waits(ring, pipe):
     poll = ring.poll_add(r)
     thread = threading.Thread(target=lambda: w.write(b"x"))
     thread.start()
-    assert ring.wait(10) == [(poll, POLLIN)]
+    assert ring.wait(GUARD) == [(poll, POLLIN)]
     thread.join()
 
 
@@ -219,7 +219,7 @@ def test_adopt_moves_the_ring_with_its_polls(options, pair):
     def run():
         ring.adopt()
         peer.send(b"x")
-        assert readable(fd, 10)
+        assert readable(fd, GUARD)
         events = poll.wait()
         a.recv(10)
         return events
@@ -250,7 +250,7 @@ def test_a_ring_whose_thread_ended_can_be_closed(options, pair):
     ring.close()
     assert poll.end_reason == "closed"
     a.close()
-    assert readable(peer, 10)
+    assert readable(peer, GUARD)
 
 
 def test_a_poll_may_be_dropped_in_any_thread(ring, pair):
@@ -283,7 +283,7 @@ def test_fileno_wakes_a_loop_that_sleeps_and_is_quiet_after(ring, pipe):
             thread.start()
             collected = []
             while not collected:
-                assert host.poll(10)
+                assert host.poll(GUARD)
                 collected = ring.wait(0)
             thread.join()
             assert collected == [(poll, POLLIN)]
@@ -336,7 +336,7 @@ def test_wake_reaches_a_loop_around_it(ring):
         settle(ring, fd)
         thread = threading.Thread(target=ring.wake)
         thread.start()
-        assert readable(fd, 10)
+        assert readable(fd, GUARD)
         thread.join()
         assert ring.wait(0) == []
 
@@ -354,7 +354,7 @@ def test_fileno_wakes_for_eventfds_too(ring, nested_first):
         settle(ring, fd)
         thread = threading.Thread(target=os.eventfd_write, args=(watched, 1))
         thread.start()
-        assert readable(fd, 10)
+        assert readable(fd, GUARD)
         thread.join()
         assert ring.wait(0) == [(poll, POLLIN)]
         settle(ring, fd)  # though it stays unread

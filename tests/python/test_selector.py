@@ -13,7 +13,7 @@ import unittest
 import pytest
 
 import pollring
-from conftest import EPOLL
+from conftest import EPOLL, GUARD
 from selectors import EVENT_READ, EVENT_WRITE
 
 KINDS = {
@@ -22,7 +22,6 @@ KINDS = {
     "epoll": functools.partial(pollring.RingSelector, **EPOLL),
     "tiny": functools.partial(pollring.RingSelector, entries=2, cq_entries=4),
 }
-GUARD = 10  # seconds: only ends what hangs
 
 
 @pytest.fixture(params=KINDS)
