@@ -105,7 +105,7 @@ def test_nothing_is_asked_before_anything_is_armed():
 @pytest.mark.parametrize("kind", KINDS)
 def test_steps_that_fail_do_so_with_an_errno_that_is_explained(kind):
     steps = KINDS[kind].steps.replace("reset ", "").split()
-    for first in steps:
+    for first in filter(re.compile("write|close").match, steps):
         for second in "remove recheck arm".split() + steps:
             result = Scenario(kind, f"{first}, {second}, arm in, {second}".replace("_", " ")).run()
             for name, meaning in result.legend():
