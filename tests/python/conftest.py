@@ -105,6 +105,12 @@ def nothing_hangs():
     signal.signal(signal.SIGALRM, before)
 
 
+def is_asleep(task):
+    """Whether a process or thread, a path under /proc, sleeps in io_uring_enter or an epoll_wait (x86-64 or arm64)."""
+    with open(f"{task}/syscall") as file:  # wchan is "0" on some kernels
+        return file.read().split()[0] in ("426", "441", "281", "232", "22")
+
+
 def readable(fd, seconds=0.0):
     """Whether poll(2) says so."""
     poller = select.poll()

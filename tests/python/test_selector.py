@@ -2,7 +2,6 @@
 
 import functools
 import os
-import re
 import selectors
 import socket
 import tempfile
@@ -13,7 +12,7 @@ import unittest
 import pytest
 
 import pollring
-from conftest import EPOLL, GUARD
+from conftest import EPOLL, GUARD, is_asleep
 from selectors import EVENT_READ, EVENT_WRITE
 
 KINDS = {
@@ -54,9 +53,8 @@ class Sleeper(threading.Thread):
         deadline = time.monotonic() + GUARD
         while self.is_alive() and time.monotonic() < deadline:
             try:
-                with open(f"/proc/self/task/{self.native_id}/wchan") as file:
-                    if re.search("io_cqring_wait|ep_poll|epoll_wait", file.read()):
-                        break
+                if is_asleep(f"/proc/self/task/{self.native_id}"):
+                    break
             except OSError:  # it has ended just now
                 pass
         return self
