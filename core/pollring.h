@@ -17,8 +17,11 @@
  * Forks     In a forked child every call gives -EOWNERDEAD, but closing and freeing, which release the child's memory
  *           and fds and leave the parent's alone, in any order. Every fd closes on exec.
  * Blocking  Only pollring_wait(), pollring_collect(), pollring_inbox_collect() and pollring_next() wait for events, and
- *           not with timeout {0, 0}. timeout NULL waits for ever. A signal handler ends a sleep with -EINTR. Two
- *           more may sleep for milliseconds, as they say: pollring_close() and pollring_orphaned().
+ *           not with timeout {0, 0}. timeout NULL waits for ever. A signal ends a sleep with -EINTR, now and then one
+ *           that has no handler, such as SIGCHLD: call again. Two more may sleep for milliseconds, as they say:
+ *           pollring_close() and pollring_orphaned().
+ * Timeouts  They count from the call on: &(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000} are ms
+ *           milliseconds. To keep a deadline, take what is left of it by clock_gettime(CLOCK_MONOTONIC) for each call.
  * Memory    The library allocates; what *_open() and *_add() hand out is given back by *_close() and *_free().
  */
 #ifndef POLLRING_H
@@ -169,7 +172,9 @@ struct pollring_event {
 /*
  * Collects all that is pending, up to max events, and sleeps up to timeout where there is nothing. Returns how many; 0
  * at the timeout or after pollring_wake(); -EINTR; -errno. Takes from the ring's own inbox. Events of one poll are in
- * order; an event for a poll that was removed or freed is never handed out.
+ * order, and there may be several; an event for a poll that was removed or freed is never handed out. So who frees
+ * polls in the loop over a batch takes them one by one (pollring_collect(), pollring_take()): what is in the array
+ * stays there.
  */
 int pollring_wait(struct pollring *ring, struct pollring_event *events, unsigned max, const struct timespec *timeout);
 

@@ -4,6 +4,7 @@
 #include "binding.h"
 
 #include <errno.h>
+#include <structmember.h>
 
 struct pollring *pollring_python_ring(PyObject *object) {
     if (!PyObject_TypeCheck(object, &pollring_python_ring_type)) {
@@ -56,11 +57,13 @@ static void close_ring(struct ring_object *self) {
 static int ring_traverse(PyObject *object, visitproc visit, void *arg) {
     for (struct poll_object *poll = ((struct ring_object *)object)->kept; poll; poll = poll->next_kept)
         Py_VISIT(poll);
+    Py_VISIT(((struct ring_object *)object)->driver);
     return 0;
 }
 
 static int ring_clear(PyObject *object) {
     close_ring((struct ring_object *)object);
+    Py_CLEAR(((struct ring_object *)object)->driver);
     return 0;
 }
 
@@ -69,7 +72,7 @@ static void ring_dealloc(PyObject *object) {
     PyObject_GC_UnTrack(self);
     if (self->weak_references)
         PyObject_ClearWeakRefs(object);
-    close_ring(self);
+    ring_clear(object);
     Py_TYPE(self)->tp_free(object);
 }
 
@@ -198,19 +201,28 @@ static PyObject *wait_for_batch(struct ring_object *self, struct timeout *timeou
     return sleep_for_events(self, timeout) ? NULL : fill(self, max);
 }
 
+static bool allowed_by(PyObject *driver) {
+    PyObject *result = PyObject_CallMethod(driver, "check_wait", NULL);
+    Py_XDECREF(result);
+    return result;
+}
+
 PyDoc_STRVAR(
     wait_doc,
     "wait($self, timeout=None, max_events=0)\n--\n\n"
-    "Collects everything that is pending, and waits at most timeout seconds (None: for ever) where nothing is.\n\n"
+    "Collects everything that is pending, and waits at most timeout seconds (None: for ever) where nothing is. Other\n"
+    "threads run meanwhile; an event loop in this one doesn't.\n\n"
     "Returns a list of (Poll, Events), at most max_events long if that isn't 0; [] at the timeout or after wake().\n"
-    "Negative Events are an errno: -ECANCELED for a poll that was removed. Other threads run meanwhile.");
+    "Negative Events are an errno: -ECANCELED for a poll that was removed.\n\n"
+    "RuntimeError in an event loop whose tasks iterate over polls of this ring: it would take their events.");
 
 static PyObject *ring_wait(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords) {
     static const char *const names[] = {"timeout", "max_events"};
     PyObject *values[] = {Py_None, NULL};
     struct timeout timeout;
+    struct ring_object *self = (struct ring_object *)object;
     if (pollring_python_arguments("wait", names, 2, arguments, count, keywords, values) ||
-        pollring_python_timeout(values[0], &timeout))
+        pollring_python_timeout(values[0], &timeout) || (self->driver && !self->taking && !allowed_by(self->driver)))
         return NULL;
     Py_ssize_t max = values[1] ? PyNumber_AsSsize_t(values[1], PyExc_OverflowError) : 0;
     if (max == -1 && PyErr_Occurred())
@@ -219,7 +231,20 @@ static PyObject *ring_wait(PyObject *object, PyObject *const *arguments, Py_ssiz
         PyErr_Format(PyExc_ValueError, "max_events %zd is negative: 0 is without a limit", max);
         return NULL;
     }
-    return wait_for_batch((struct ring_object *)object, &timeout, max);
+    return wait_for_batch(self, &timeout, max);
+}
+
+PyDoc_STRVAR(take_doc, "_take($self)\n--\n\nWhat wait(0) gives, for the driver.");
+
+static PyObject *ring_take(PyObject *object, PyObject *unused) {
+    struct ring_object *self = (struct ring_object *)object;
+    PyObject *zero = PyLong_FromLong(0);
+    (void)unused;
+    self->taking = true;
+    PyObject *batch = zero ? ring_wait(object, &zero, 1, NULL) : NULL;
+    self->taking = false;
+    Py_XDECREF(zero);
+    return batch;
 }
 
 static PyObject *ring_closed(PyObject *object, void *unused) {
@@ -229,7 +254,13 @@ static PyObject *ring_closed(PyObject *object, void *unused) {
 
 static PyMethodDef ring_methods[] = {
     {"wait", (PyCFunction)(void (*)(void))ring_wait, METH_FASTCALL | METH_KEYWORDS, wait_doc},
+    {"_take", ring_take, METH_NOARGS, take_doc},
     {"close", ring_close, METH_NOARGS, close_doc},
+    {0},
+};
+
+static PyMemberDef ring_members[] = {
+    {"_driver", T_OBJECT, offsetof(struct ring_object, driver), 0, "Takes its events for tasks, or None."},
     {0},
 };
 
@@ -250,6 +281,7 @@ PyTypeObject pollring_python_ring_type = {
     .tp_clear = ring_clear,
     .tp_weaklistoffset = offsetof(struct ring_object, weak_references),
     .tp_methods = ring_methods,
+    .tp_members = ring_members,
     .tp_getset = ring_fields,
 };
 

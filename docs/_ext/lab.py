@@ -77,7 +77,7 @@ class Lab(SphinxDirective):
             timeline.lanes = [lane for lane in timeline.lanes if lane.name in lanes.split(", ")]
         else:
             html += table_of(["", *INTERFACES], result.table())
-            text += literal(str(result))
+            text += literal(plain_table(["", *INTERFACES], result.table()))
         html += nodes.raw("", f'<div class="lab-timeline">{timeline.svg(heading=False)}</div>', format="html")
         text += literal(timeline.text(72))
         return result.absent

@@ -92,19 +92,20 @@ int main(int count, char **arguments) {
     check(pollring_poll_add(ring, &polls[1], interrupt, POLLIN, 0, &interrupt), "pollring_poll_add");
 
     for (bool running = true; running;) {
-        struct pollring_event events[64];
-        int got = pollring_wait(ring, events, 64, NULL);
-        check(got == -EINTR ? 0 : got, "pollring_wait");
-        for (int i = 0; i < got; i++) {
-            if (events[i].owner == &interrupt) {
+        struct pollring_event event;
+        int error = pollring_collect(ring, NULL);
+        check(error == -EINTR ? 0 : error, "pollring_collect");
+        while (pollring_take(ring, NULL, &event) == 1) { /* one by one: none of a client that was freed meanwhile */
+            if (event.owner == &interrupt) {
                 running = false;
-            } else if (events[i].owner == &listener) {
+            } else if (event.owner == &listener) {
                 accept_all(ring, listener);
-            } else if (!echo(events[i].owner) || !events[i].more) {
-                struct client *client = events[i].owner;
-                pollring_poll_free(events[i].poll); /* before close(): an armed poll holds the connection open */
+            } else if (!echo(event.owner) || !event.more) {
+                struct client *client = event.owner;
+                pollring_poll_free(event.poll); /* before close(): an armed poll holds the connection open */
                 close(client->fd);
                 free(client);
+                pollring_poll_recheck(polls[0]); /* where accept4() said EMFILE, others wait for this file descriptor */
             }
         }
     }

@@ -23,12 +23,14 @@ print("listening on port " .. select(2, server:getsockname()))
 io.stdout:flush()
 scheduler:spawn(function()
   while true do
-    scheduler:spawn(echo, assert(server:accept()))
+    local client, message = server:accept()
+    if client then
+      scheduler:spawn(echo, client)
+    else -- no file descriptor is left, and clients wait: looks again soon
+      io.stderr:write("accept: ", message, "\n")
+      scheduler:sleep(0.1)
+    end
   end
 end)
 
-local ended, why = pcall(scheduler.run, scheduler)
-if not ended then
-  io.stderr:write(why, "\n")
-  os.exit(why:find "interrupted!" and 130 or 1, true) -- 130: by Ctrl-C, as shells say it
-end
+scheduler:run()

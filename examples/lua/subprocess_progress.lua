@@ -37,10 +37,6 @@ scheduler:spawn(function()
   status = how == "signal" and 128 + code or code
 end)
 
-local ended, why = pcall(scheduler.run, scheduler)
+scheduler:run()
 print()
-if not ended then
-  io.stderr:write(why, "\n")
-  os.exit(why:find "interrupted!" and 130 or 1, true) -- 130: by Ctrl-C, as shells say it
-end
 os.exit(status, true)

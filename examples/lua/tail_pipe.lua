@@ -22,8 +22,4 @@ scheduler:spawn(function()
   end
 end)
 
-local ended, why = pcall(scheduler.run, scheduler)
-if not ended then
-  io.stderr:write(why, "\n")
-  os.exit(why:find "interrupted!" and 130 or 1, true) -- 130: by Ctrl-C, as shells say it
-end
+scheduler:run()

@@ -34,16 +34,20 @@ async def main(port: int = 0) -> None:
     with socket.create_server(("127.0.0.1", port), backlog=128) as listener:
         listener.setblocking(False)
         print("listening on port", listener.getsockname()[1], flush=True)
-        async for _ in pollring.watch(listener):
-            try:
-                while True:  # until BlockingIOError
-                    client, _ = listener.accept()
-                    client.setblocking(False)
-                    task = asyncio.create_task(echo(client))
-                    tasks.add(task)
-                    task.add_done_callback(tasks.discard)
-            except BlockingIOError:
-                pass
+        async with pollring.watch(listener) as poll:
+            async for _ in poll:
+                try:
+                    while True:  # until BlockingIOError
+                        client, _ = listener.accept()
+                        client.setblocking(False)
+                        task = asyncio.create_task(echo(client))
+                        tasks.add(task)
+                        task.add_done_callback(tasks.discard)
+                except BlockingIOError:
+                    pass
+                except OSError as error:  # no file descriptor is left, and clients wait: looks again soon
+                    print(error, file=sys.stderr)
+                    asyncio.get_running_loop().call_later(0.1, poll.recheck)
 
 
 if __name__ == "__main__":

@@ -45,13 +45,23 @@ class Driver:
 
     def take(self) -> None:
         """Takes everything that is there. Never sleeps."""
-        for poll, events in self.ring.wait(0):
+        for poll, events in self.ring._take():
             stream = stream_of(poll)
             if len(stream.events) >= MOST_EVENTS and events.more and stream.events[-1].more:
                 events = Events(stream.events.pop() | events, True)
             stream.events.append(events)
             if stream.waiter is not None:
                 self.wake(stream.waiter)
+
+    def check_wait(self) -> None:
+        """A wait on the ring, in its loop, would take the tasks' events: RuntimeError."""
+        try:
+            here = _running()[1] is self.loop
+        except RuntimeError:
+            return
+        if here:
+            raise RuntimeError("tasks iterate over polls of this ring, and a wait would take their events: write "
+                               "`async for`, or open another ring")
 
     async def next(self, poll: Any) -> Optional[Events]:
         """The poll's next event; None where it has ended."""
@@ -198,7 +208,7 @@ def running() -> bool:
 def driver(ring: Ring) -> Driver:
     """The ring's driver in the running event loop."""
     kind, loop = _running()
-    current: Optional[Driver] = getattr(ring, "_driver", None)
+    current = ring._driver
     if current is None or current.loop is not loop:
         current = ring._driver = kind(ring, loop)
     return current

@@ -4,7 +4,8 @@ from . import _pollring
 
 
 class Events(int):
-    """The POLL* bits of one event, as an int that names them: ``<POLLIN|POLLHUP: 17>``, as str ``POLLIN|POLLHUP``.
+    """The POLL* bits of one event, as an int that names them: ``<POLLIN|POLLHUP: 17>``, as str ``POLLIN|POLLHUP``. So
+    ``str(Events(17))`` names any mask, such as that of :attr:`Poll.events`.
 
     A negative one is an errno: ``-errno.ECANCELED`` for a poll that was removed. An event holds the bits of the wake-up,
     not the state of the file: it is a hint, so read until BlockingIOError.

@@ -9,7 +9,7 @@ from types import BuiltinMethodType
 from typing import Any, Coroutine, Mapping, Optional, Tuple, TypeVar
 
 from . import _pollring
-from ._ring import Ring
+from ._ring import Ring, check_options
 
 _Result = TypeVar("_Result")
 
@@ -119,6 +119,7 @@ class EventLoop(_pollring.Loop, asyncio.SelectorEventLoop):
 
 def new_event_loop(**ring_options: Any) -> EventLoop:
     """A new loop; the options are those of :class:`pollring.Ring`."""
+    check_options("new_event_loop", ring_options)
     return EventLoop(**ring_options)
 
 
@@ -128,6 +129,7 @@ if sys.version_info >= (3, 11):
         """As asyncio.run(), on this loop; other options are those of :class:`pollring.Ring`."""
         if asyncio._get_running_loop() is not None:
             raise RuntimeError("pollring.run() cannot be called from a running event loop")
+        check_options("run", ring_options)
         with asyncio.Runner(debug=debug, loop_factory=lambda: new_event_loop(**ring_options)) as runner:
             return runner.run(main)
 
@@ -137,6 +139,7 @@ else:
         """As asyncio.run(), on this loop; other options are those of :class:`pollring.Ring`."""
         if asyncio._get_running_loop() is not None:
             raise RuntimeError("pollring.run() cannot be called from a running event loop")
+        check_options("run", ring_options)
         if not asyncio.iscoroutine(main):
             raise ValueError(f"a coroutine was expected, got {main!r}")
         loop = new_event_loop(**ring_options)

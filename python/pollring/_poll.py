@@ -20,8 +20,8 @@ class Poll(_pollring.Poll):
     it: leaving the loop and dropping it removes it. Until then the ring does, as long as it is active.
 
     ``async for events in poll`` does the same in a task of asyncio or trio, one task a poll; any number of tasks may share
-    a ring. A task that is cancelled leaves the poll armed. The ring's events are taken for its tasks then, so don't wait
-    on it otherwise.
+    a ring. A task that is cancelled leaves the poll armed. The ring's events are taken for its tasks then, and
+    :meth:`Ring.wait` in their event loop is refused with RuntimeError.
 
     ``with ring.poll_add(sock) as poll`` removes it on leaving, and so does ``async with``.
 
@@ -38,7 +38,7 @@ class Poll(_pollring.Poll):
 
     @property
     def events(self) -> int:
-        """The bits that are asked for, with EPOLLEXCLUSIVE."""
+        """The bits that are asked for, with EPOLLEXCLUSIVE: an int, which ``str(Events(poll.events))`` names."""
         return _pollring.poll_events(self)
 
     @property

@@ -6,6 +6,7 @@ from typing import Any, Dict, Iterable, Iterator, List, NoReturn, Optional, Tupl
 
 from typing_extensions import Self
 
+from ._async import Driver
 from ._event import Events
 from ._poll import Poll as PublicPoll
 from ._ring import Ring as PublicRing
@@ -14,8 +15,10 @@ _Class = TypeVar("_Class", bound=Type[Any])
 
 class Ring:
     closed: bool
+    _driver: Optional[Driver]
     def __init__(self, entries: int, cq_entries: int, flags: int, backend: int, busy_poll_us: int) -> None: ...
     def wait(self, timeout: Optional[float] = ..., max_events: int = ...) -> List[Tuple[PublicPoll, Events]]: ...
+    def _take(self) -> List[Tuple[PublicPoll, Events]]: ...
     def close(self) -> None: ...
 
 class Poll(Iterator[Events]):

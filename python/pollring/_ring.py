@@ -10,8 +10,6 @@ TYPE_CHECKING = False  # importing typing for it takes longer than all of ours
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-    from ._async import Driver
-
 _BACKENDS = {"auto": _pollring.AUTO, "io_uring": _pollring.IO_URING, "epoll": _pollring.EPOLL}
 _SETUPS = {
     "auto": 0,
@@ -53,6 +51,12 @@ def _number(name: str, value: int, most: int, least: int = 0) -> int:
     return value
 
 
+def check_options(function: str, options: Dict[str, Any]) -> None:
+    """Options of a ring that another function takes: the TypeError names that one, not Ring.__init__()."""
+    for name in options.keys() - {"entries", *(Ring.__init__.__kwdefaults__ or ())}:
+        raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+
+
 class Ring(_pollring.Ring):
     """One io_uring instance, or an epoll where io_uring is refused.
 
@@ -70,8 +74,7 @@ class Ring(_pollring.Ring):
     :raises OSError: io_uring is insisted on and refused, or resources are short; the text says which, and what to do.
     """
 
-    __slots__ = ("_driver",)  # of _async.py
-    _driver: "Driver"
+    __slots__ = ()
 
     def __init__(self, entries: int = 256, *, cq_entries: int = 0, backend: str = "auto", sealed: bool = False,
                  busy_poll: int = 0, setup: str = "auto", pinned: bool = False) -> None:
@@ -163,9 +166,8 @@ class Ring(_pollring.Ring):
 
         In a forked child it releases the child's memory only. From another thread than the ring's owner only after that
         has ended."""
-        driver = getattr(self, "_driver", None)
-        if driver and not self.closed:
-            driver.stop()
+        if self._driver and not self.closed:
+            self._driver.stop()
         super().close()
 
     def __enter__(self) -> "Ring":

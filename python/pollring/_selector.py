@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Set, Tuple
 
 from . import _pollring
 from ._poll import Poll
-from ._ring import Ring
+from ._ring import Ring, check_options
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -34,6 +34,7 @@ class RingSelector(selectors._BaseSelectorImpl):
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
+        check_options("RingSelector", options)
         self._ring = Ring(**options)
         self._lock = threading.RLock()  # of the fields below
         self._turn = threading.Lock()  # held in select()

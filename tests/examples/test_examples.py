@@ -7,6 +7,7 @@ import http.server
 import importlib.util
 import os
 import re
+import resource
 import select
 import shutil
 import signal
@@ -50,7 +51,7 @@ class Program:
     """A running example: what it writes, stderr too, is read as it comes."""
 
     def __init__(self, language, name, *arguments):
-        self.text = ""
+        self.language, self.text = language, ""
         self.process = subprocess.Popen(
             [*map(str, argv(language, name)), *map(str, arguments)], bufsize=0, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT, start_new_session=True,
@@ -83,11 +84,13 @@ class Program:
         return self.process.wait(SECONDS), self.text
 
     def interrupt(self):
-        """As Ctrl-C does, which reaches its children too."""
+        """As Ctrl-C does, which reaches its children too. The program lua tells it with a traceback, and exits with 1."""
         os.killpg(self.process.pid, signal.SIGINT)
         status, text = self.finish()
-        assert status in (128 + signal.SIGINT, -signal.SIGINT), text
-        assert "raceback" not in text
+        if self.language == "lua":
+            assert status == 1 and re.search(r"interrupted!\nstack traceback:\n(\t.*\n)+$", text), text
+        else:
+            assert status in (128 + signal.SIGINT, -signal.SIGINT) and "raceback" not in text, text
 
     def kill(self):
         try:
@@ -280,6 +283,28 @@ def check_async_query(run, request):
 @pytest.mark.parametrize("language, name", [program for program in PROGRAMS if program[1] != "watch_everything"])
 def test_example_does_what_it_says(start, request, language, name):
     globals()[f"check_{name}"](lambda *arguments: start(language, name, *arguments), request)
+
+
+@pytest.mark.parametrize("language", ["c", "python", "lua"])
+def test_echo_server_serves_who_waited_for_a_file_descriptor(start, language):
+    program = start(language, "echo_server")
+    address = "127.0.0.1", int(program.wait_for(r"listening on port (\d+)\n")[1])
+    with socket.create_connection(address, SECONDS) as one:
+        def echo(client):
+            client.sendall(b"hello\n")
+            assert client.recv(64) == b"hello\n"
+
+        echo(one)
+        used = set(map(int, os.listdir(f"/proc/{program.process.pid}/fd")))
+        free = min(set(range(len(used) + 1)) - used)
+        resource.prlimit(program.process.pid, resource.RLIMIT_NOFILE, (free, free))
+        with socket.create_connection(address, SECONDS) as other:
+            echo(one)  # the other's accept() has failed before
+            if language != "c":  # which is silent
+                program.wait_for("open files")
+            one.close()
+            echo(other)
+            program.interrupt()
 
 
 def test_watch_everything_does_what_it_says_in_each_language(start):

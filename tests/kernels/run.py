@@ -155,7 +155,8 @@ LEFT_OUT_TESTS = {
     "tests/python/test_loop_transport.py": "connections ask nothing of the kernel that test_loop does not",
     "tests/lua/(input|meta|module|rock|wrap)_spec.lua": "bad arguments and the module's form ask nothing of the kernel",
 }
-OF_THE_TREE = re.compile(r"(?!\.git/|build/)|build/(tests/test_|tests/lua/|examples/host_|lab/pollring-rules$|python/|lua/.*\.so$)")
+OF_THE_TREE = re.compile(r"(?!\.git/|build/)|"
+                         r"build/(tests/test_|tests/lua/|examples/host_|lab/pollring-rules$|python/|lua/.*\.so$)")
 
 
 def packages_with_dependencies(names):

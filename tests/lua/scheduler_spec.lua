@@ -693,6 +693,27 @@ fixture.on_each_set_up("A scheduler", function(open)
     assert.equal(1, ring.active)
   end)
 
+  it("loses no event of a task where another waits on the ring itself", function()
+    local ring, mine, its = open(), fixture.pipe(), fixture.pipe()
+    local other, got = scheduler.new(ring), {}
+    run(other, function()
+      for events in other:watch(its.reader) do
+        table.insert(got, "task " .. pollring.names(events))
+        break
+      end
+    end, function()
+      local poll = ring:poll_add(mine.reader)
+      its:write()
+      mine:write()
+      for found, events in ring:wait(fixture.GUARD) do
+        assert.equal(poll, found)
+        table.insert(got, "ring " .. pollring.names(events))
+      end
+    end)
+    other:close()
+    assert.same({ "ring POLLIN", "task POLLIN" }, got)
+  end)
+
   it("keeps a task that waits, and nothing that has ended", function()
     local pipe, weak = fixture.pipe(), setmetatable({}, { __mode = "k" })
     local woken = 0

@@ -225,6 +225,25 @@ def test_two_tasks_on_one_poll_is_an_error(run, ring, pipe):
     run(main)
 
 
+@pytest.mark.parametrize("wait", [lambda ring: ring.wait(0), lambda ring: next(ring.events())], ids=["wait", "events"])
+def test_a_wait_that_would_take_the_tasks_events_is_refused(run, ring, pipe, wait):
+    r, w = pipe()
+    poll = ring.poll_add(r)
+
+    async def main():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(poll.__anext__)
+            await settled()
+            w.write(b"x")
+            with pytest.raises(RuntimeError, match="tasks iterate over polls of this ring"):
+                wait(ring)  # and the task gets it, else this would not end
+
+    assert ring.wait(0) == []
+    run(main)
+    w.write(b"x")
+    assert ring.wait(10) == [(poll, POLLIN)]
+
+
 def test_errors_are_raised_and_a_removal_just_ends_it(run, ring, pipe):
     r, w = pipe()
 

@@ -15,6 +15,7 @@ def test_events_are_ints_that_name_their_bits():
     events = Events(17, more=True)
     assert events == POLLIN | POLLHUP and events & POLLIN
     assert repr(events) == "<POLLIN|POLLHUP: 17>" and f"{events}" == "POLLIN|POLLHUP"
+    assert str(Events(POLLIN | pollring.EPOLLEXCLUSIVE)) == "POLLIN|EPOLLEXCLUSIVE"  # what a poll's events can be
     assert events.more is True and Events(1).more is False
     assert repr(Events(-9)) == "<EBADF: -9>" and repr(Events(0)) == "<0: 0>"
 

@@ -71,6 +71,15 @@ def test_try_prints_a_table_and_marks_differences():
     assert head == list(INTERFACES)
     assert rows[1] == ["write 3", "IN", "IN", "IN", "IN end", "IN more"]
     assert rows[2] == ["read 1", "IN", "IN", "≠ -", "ended", "≠ -"]
+    assert rows[4] == [""] and [row[0] for row in rows[5:]] == ["more", "end", "ended", "-", "≠"]
+
+
+def test_try_tells_why_a_step_failed():
+    lines = run("try", "pipe", "arm in, close, write, close").stdout.splitlines()
+    assert re.match(r"write 1 +EBADF, HUP", lines[3])
+    assert lines[-1] == "EBADF  write 1, close failed: Bad file descriptor: that end is closed"
+    lines = run("try", "file", "arm in").stdout.splitlines()
+    assert lines[-1].split(None, 1) == ["EPERM", "arm in failed: Operation not permitted: epoll takes no such file"]
 
 
 def test_try_prints_json():
@@ -111,7 +120,7 @@ def test_a_saved_scenario_where_io_uring_is_refused(tmp_path):
     run("try", "pipe", "arm in, write", "--save", path)
     again = run("try", path, refused=True)
     assert again.returncode == 3 and "POLL_ADD once, POLL_ADD multishot: " in again.stderr
-    assert again.stdout.splitlines()[-1].split() == ["write", "1", "IN", "IN", "IN", "refused", "refused"]
+    assert again.stdout.splitlines()[2].split() == ["write", "1", "IN", "IN", "IN", "refused", "refused"]
 
 
 def test_table_has_every_kind_and_every_situation():

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import signal
 
 import pytest
@@ -50,8 +51,8 @@ def test_collecting_is_a_step_where_it_is_named():
 def test_update_recheck_and_remove():
     steps = "arm in, write, recheck, update out, remove, recheck"
     assert said("socketpair", steps, MULTISHOT) == [
-        "-", "IN more", "IN more", "OUT more", "ECANCELED end", "ENOENT"]
-    assert said("socketpair", steps, "epoll edge") == ["-", "IN", "IN", "OUT", "ended", "ENOENT"]
+        "-", "IN more", "IN more", "OUT more", "ECANCELED end", "ENOENT, ended"]
+    assert said("socketpair", steps, "epoll edge") == ["-", "IN", "IN", "OUT", "ended", "ENOENT, ended"]
     assert said("socketpair", steps, "poll(2)") == ["-", "IN", "IN", "OUT", "ended", "ended"]
 
 
@@ -59,6 +60,7 @@ def test_update_recheck_and_remove():
 def test_close_own_while_armed():
     assert said("pipe", "arm in, close own, write", MULTISHOT) == ["-", "-", "IN more"]  # it holds the file
     assert said("pipe", "arm in, close own, arm in", "poll(2)")[1:] == ["NVAL", "EBADF, NVAL"]
+    assert said("pipe", "arm in, close own, write, remove", "epoll level") == ["-", "ended", "EPIPE, ended", "EBADF, ended"]
 
 
 def test_what_can_t_be_polled():
@@ -92,7 +94,22 @@ def test_a_signal_is_blocked_while_it_runs_only():
 
 
 def test_a_step_that_fails_is_part_of_the_outcome():
-    assert said("pipe", "close, write", "poll(2)") == ["-", "EBADF"]
+    assert said("pipe", "arm in, close, write", "poll(2)") == ["-", "HUP", "EBADF, HUP"]
+
+
+def test_nothing_is_asked_before_anything_is_armed():
+    for interface in INTERFACES:
+        assert said("pipe", "write, remove, arm out", interface)[:2] == ["", "ENOENT"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_steps_that_fail_do_so_with_an_errno_that_is_explained(kind):
+    steps = KINDS[kind].steps.replace("reset ", "").split()
+    for first in filter(re.compile("write|close").match, steps):
+        for second in "remove recheck arm".split() + steps:
+            result = Scenario(kind, f"{first}, {second}, arm in, {second}".replace("_", " ")).run()
+            for name, meaning in result.legend():
+                assert meaning and not re.search(r"\d{2}", name + meaning), str(result)
 
 
 def test_steps_in_words_and_in_python_are_the_same():
@@ -133,6 +150,7 @@ def test_a_result_shows_as_a_table():
     result = Scenario("pipe").arm("in").write(2).read(1).run()
     head, *rows = str(result).splitlines()
     assert head.split("  ")[-1] and rows[2].startswith("read 1") and "≠ -" in rows[2]
+    assert "≠      other than poll(2) says, which is the state of the file" in rows[4:]
     assert result._repr_html_().startswith("<table><tr><th></th><th>poll(2)</th>")
     assert result.differs(2, "epoll edge") and not result.differs(2, "epoll level")
 
@@ -189,3 +207,6 @@ def test_the_timeline_has_a_lane_an_interface_and_a_column_a_step():
     for lane in timeline.lanes:
         first, *_, last = [mark.what for mark in lane.marks]
         assert (first, last) == ("arm", "end")
+    timeline = Scenario("pipe", "arm in, close, close, close own").run().timeline()
+    assert [text.split("\n")[0] for _, text in timeline.ticks] == ["arm in", "close", "close: EBADF", "close own"]
+    assert timeline.lanes[1].marks[-1] == (3.0, "end", "gone")

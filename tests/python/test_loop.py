@@ -1178,6 +1178,14 @@ def test_options_are_the_rings():
     with_options.close()
 
 
+@pytest.mark.parametrize("name, call", [("new_event_loop", pollring.new_event_loop),
+                                        ("run", lambda **options: pollring.run(None, **options)),
+                                        ("RingSelector", pollring.RingSelector)])
+def test_an_unknown_option_names_who_was_called(name, call):
+    with pytest.raises(TypeError, match=rf"^{name}\(\) got an unexpected keyword argument 'colour'$"):
+        call(entries=8, colour="red")
+
+
 def test_tasks_streams_subprocesses_and_executors(loop):
     async def serve(reader, writer):
         while line := await reader.readline():

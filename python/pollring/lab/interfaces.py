@@ -2,8 +2,7 @@
 multishot. One object watches one file; a scenario takes a fresh one for each run.
 
 Level interfaces tell the state when they are asked; the others tell what happened since. The two of io_uring are raw
-polls: each completion as the kernel wrote it. Errors are OSErrors. ``armed`` is what the interface believes: epoll
-can't tell that a file was closed.
+polls: each completion as the kernel wrote it. Errors are OSErrors. ``armed``: whether the file is watched.
 """
 
 import errno
@@ -25,6 +24,12 @@ def _not_armed() -> OSError:
     return OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
+def _given(fd: int) -> int:
+    if fd < 0:
+        raise _not_armed()
+    return fd
+
+
 class Poll:
     name = "poll(2)"
 
@@ -38,14 +43,14 @@ class Poll:
         self.fd, self.armed = fd, True
 
     def update(self, mask: int) -> None:
-        self.poller.modify(self.fd, mask)
+        self.poller.modify(_given(self.fd), mask)
 
     def recheck(self) -> None:
         """Every call looks at the file anyway."""
 
     def remove(self) -> None:
         try:
-            self.poller.unregister(self.fd)
+            self.poller.unregister(_given(self.fd))
         except KeyError:
             raise _not_armed() from None
         self.armed = False
@@ -65,22 +70,26 @@ class EpollLevel:
         self.epoll = select.epoll()
         self.fd = -1
         self.mask = 0
-        self.armed = False
 
     def arm(self, fd: int, mask: int) -> None:
         self.epoll.register(fd, mask | self.flags)
-        self.fd, self.mask, self.armed = fd, mask, True
+        self.fd, self.mask = fd, mask
+
+    @property
+    def armed(self) -> bool:
+        """A file that was closed leaves the epoll without a word."""
+        with open(f"/proc/self/fdinfo/{self.epoll.fileno()}") as file:
+            return any(line.split()[:2] == ["tfd:", str(self.fd)] for line in file)
 
     def update(self, mask: int) -> None:
-        self.epoll.modify(self.fd, mask | self.flags)
+        self.epoll.modify(_given(self.fd), mask | self.flags)
         self.mask = mask
 
     def recheck(self) -> None:
         self.update(self.mask)
 
     def remove(self) -> None:
-        self.epoll.unregister(self.fd)
-        self.armed = False
+        self.epoll.unregister(_given(self.fd))
 
     def collect(self) -> List[Report]:
         return [Report(events, None) for _, events in self.epoll.poll(0)]

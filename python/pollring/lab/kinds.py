@@ -49,9 +49,22 @@ class Kind:
         os.close(self.other)
         self.other = -1
 
+    def take_over(self, other: int) -> None:
+        """From the other end that is open, if one is."""
+        if self.other >= 0:
+            os.close(self.other)
+        self.other = other
+
     def close_own(self) -> None:
         os.close(self.fd)
         self.fd = -1
+
+    def await_(self, condition: Callable[[], object]) -> None:
+        """Until what was sent has come: seen, not guessed. Gives up after a while: what is seen then is the answer."""
+        deadline = time.monotonic() + PATIENCE
+        while self.fd >= 0 and not condition() and time.monotonic() < deadline:
+            time.sleep(0.0002)
+        time.sleep(QUIET)
 
     def end(self) -> None:
         """Closes what is open, whatever the steps did."""
@@ -66,14 +79,6 @@ def fill(fd: int) -> None:
             os.write(fd, b"x" * 4096)
     except BlockingIOError:
         pass
-
-
-def await_(condition: Callable[[], object]) -> None:
-    """Until what was sent has come: seen, not guessed. Gives up after a while: what is seen then is the answer."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.0002)
-    time.sleep(QUIET)
 
 
 class Pipe(Kind):
@@ -113,7 +118,7 @@ class Fifo(Kind):
         self.reopen()
 
     def reopen(self) -> None:
-        self.other = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+        self.take_over(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK))
 
     def end(self) -> None:
         super().end()
@@ -135,7 +140,7 @@ class Connection(Kind):
     def write(self, count: int) -> None:
         before = linux.unread(self.fd)
         self.peer.send(b"x" * count)
-        await_(lambda: linux.unread(self.fd) > before)
+        self.await_(lambda: linux.unread(self.fd) > before)
 
     def read(self, count: Optional[int]) -> None:
         if count is None:
@@ -156,11 +161,11 @@ class Connection(Kind):
 
     def shutdown(self) -> None:
         self.peer.shutdown(socket.SHUT_WR)
-        await_(lambda: linux.readable(self.fd, select.POLLRDHUP))
+        self.await_(lambda: linux.readable(self.fd, select.POLLRDHUP))
 
     def close(self) -> None:
         self.peer.close()
-        await_(lambda: linux.readable(self.fd, select.POLLRDHUP))
+        self.await_(lambda: linux.readable(self.fd, select.POLLRDHUP))
 
     def close_own(self) -> None:
         self.sock.close()
@@ -208,7 +213,7 @@ class Udp(Connection):
     def write(self, count: int) -> None:
         for _ in range(count):
             self.peer.send(b"x")
-        await_(lambda: linux.readable(self.fd))
+        self.await_(lambda: linux.readable(self.fd))
 
     def close(self) -> None:
         self.peer.close()
@@ -216,7 +221,7 @@ class Udp(Connection):
     def reset(self) -> None:
         self.peer.close()
         self.sock.send(b"x")
-        await_(lambda: linux.readable(self.fd) & select.POLLERR)
+        self.await_(lambda: linux.readable(self.fd) & select.POLLERR)
 
 
 class Listen(Kind):
@@ -232,7 +237,7 @@ class Listen(Kind):
     def write(self, count: int) -> None:
         for _ in range(count):
             self.sockets.append(socket.create_connection(self.server.getsockname()))
-        await_(lambda: linux.readable(self.fd))
+        self.await_(lambda: linux.readable(self.fd))
 
     def read(self, count: Optional[int]) -> None:
         try:
@@ -279,7 +284,7 @@ class Timerfd(Kind):
     def write(self, count: int) -> None:
         for _ in range(count):
             linux.set_timer(self.fd, 0.001)
-            await_(lambda: linux.readable(self.fd))
+            self.await_(lambda: linux.readable(self.fd))
 
     def read(self, count: Optional[int]) -> None:
         super().read(None if count is None else 8)
@@ -357,7 +362,7 @@ class Pidfd(Kind):
 
     def write(self, count: int) -> None:
         self.end_child()
-        await_(lambda: linux.readable(self.fd))
+        self.await_(lambda: linux.readable(self.fd))
 
     def close(self) -> None:
         self.end_child()
@@ -381,10 +386,10 @@ class Pty(Kind):
     def write(self, count: int) -> None:
         before = linux.unread(self.fd)
         super().write(count)
-        await_(lambda: linux.unread(self.fd) > before)
+        self.await_(lambda: linux.unread(self.fd) > before)
 
     def reopen(self) -> None:
-        self.other = os.open(self.path, os.O_RDWR | os.O_NOCTTY)
+        self.take_over(os.open(self.path, os.O_RDWR | os.O_NOCTTY))
 
 
 class Epoll(Kind):

@@ -90,7 +90,7 @@ def unread(fd: int) -> int:
     count = array.array("i", [0])
     try:
         fcntl.ioctl(fd, termios.FIONREAD, count)
-    except OSError:
+    except (OSError, ValueError):  # a negative fd
         return -1
     return count[0]
 

@@ -38,6 +38,24 @@ _OF_THE_POLL = ("arm", "update", "recheck", "remove", "collect", "sleep")
 EXAMPLE = "arm in, write 3, read 1, read all, close"
 SAVED_AS = 1
 
+#: The signs of a table, for people.
+SIGNS = {
+    "more": "the poll stays armed (the kernel's IORING_CQE_F_MORE)",
+    "end": "that was its last event",
+    "ended": "silence: nothing is armed any more",
+    "-": "silence: nothing was reported",
+    "≠": "other than poll(2) says, which is the state of the file",
+}
+_WHY_STEPS_FAIL = {
+    "EAGAIN": "there is nothing to read, or no room to write",
+    "EBADF": "that end is closed",
+    "EEXIST": "epoll takes a file once",
+    "ENOENT": "nothing is armed",
+    "ENXIO": "nobody has it open for reading",
+    "EPERM": "epoll takes no such file",
+    "EPIPE": "nobody reads it any more",
+}
+
 
 class Step(NamedTuple):
     """One step. The argument: a mask for arm and update, a count for write, a count or None (all) for read and take,
@@ -102,22 +120,25 @@ def parse_steps(text: str) -> List[Step]:
 
 
 class Cell(NamedTuple):
-    """What one interface said of one step: its reports, the name of the errno if the step itself failed, and whether it
-    has ended: was armed, and is no longer."""
+    """What one interface said of one step: its reports, the name of the errno if the step itself failed, whether it has
+    ended: was armed, and is no longer; and whether it was asked: where a step failed it may not have been."""
 
     reports: List[Report]
     error: Optional[str] = None
     ended: bool = False
+    asked: bool = True
 
     def __str__(self) -> str:
-        words = [self.error] if self.error else []
-        for events, more in self.reports:
-            words.append(events_text(events) + ("" if more is None else " more" if more else " end"))
-        return ", ".join(words) or ("ended" if self.ended else "-")
+        words = [events_text(events) + ("" if more is None else " more" if more else " end")
+                 for events, more in self.reports]
+        if self.asked and not words:
+            words = ["ended" if self.ended else "-"]
+        return ", ".join([*([self.error] if self.error else []), *words])
 
-    def says(self) -> Any:
-        """What is compared between interfaces: "more" is known to some only."""
-        return self.error, [report.events for report in self.reports]
+    def differs(self, state: "Cell") -> bool:
+        """Whether it says other than poll(2) does; "more" is known to some interfaces only, and who has ended is silent."""
+        return self.error != state.error or (bool(self.reports) or not self.ended) and (
+            [report.events for report in self.reports] != [report.events for report in state.reports])
 
     def as_json(self) -> Any:
         return {"error": self.error, "ended": self.ended, "reports": [
@@ -129,9 +150,15 @@ class Cell(NamedTuple):
                    saved["ended"])
 
 
+def legend(texts: Iterable[str]) -> List[List[str]]:
+    """The signs that are in these cells, and what they mean."""
+    words = {word for text in texts for word in text.replace(",", " ").split()}
+    return [[sign, meaning] for sign, meaning in SIGNS.items() if sign in words]
+
+
 class Result:
-    """What a run gave: ``rows[step][interface]`` is a :class:`Cell`, None where nothing was collected. It prints as a
-    table, and shows as one in a notebook.
+    """What a run gave: ``rows[step][interface]`` is a :class:`Cell`, None where nothing was collected, or armed yet. It
+    prints as a table, and shows as one in a notebook.
 
     ``absent`` tells why an interface could not be run here. ``times[interface]`` are the seconds from its start to each
     step.
@@ -152,7 +179,7 @@ class Result:
     def differs(self, step: int, interface: str) -> bool:
         """Whether an interface says something else than poll(2) does, which tells the state of the file."""
         cell, state = self.rows[step].get(interface), self.rows[step].get("poll(2)")
-        return bool(cell and state and str(cell) != "ended" and cell.says() != state.says())
+        return bool(cell and state and cell.differs(state))
 
     def table(self) -> List[List[str]]:
         """Rows of text: the step, and what each interface said; "≠" marks what differs from poll(2)."""
@@ -164,10 +191,20 @@ class Result:
             return "refused"
         return ("≠ " if self.differs(step, interface) else "") + str(self.rows[step].get(interface) or "")
 
+    def legend(self) -> List[List[str]]:
+        """The signs of the table, then the errors of steps that failed: [sign, what it means] each."""
+        failed: Dict[str, Dict[str, None]] = {}
+        for step, row in zip(self.steps, self.rows):
+            for cell in filter(None, row.values()):
+                if cell.error:
+                    failed.setdefault(cell.error, {})[str(step)] = None
+        return legend(cell for row in self.table() for cell in row[1:]) + [
+            [name, f"{', '.join(steps)} failed: {_strerror(name)}"] for name, steps in failed.items()]
+
     def __str__(self) -> str:
         from .terminal import plain_table
 
-        return plain_table(["", *INTERFACES], self.table())
+        return "\n".join([plain_table(["", *INTERFACES], self.table()), "", plain_table([], self.legend())])
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in ["", *INTERFACES])
@@ -175,7 +212,8 @@ class Result:
         for title, *cells in self.table():
             marked = [f"<b>{escape(cell)}</b>" if cell.startswith("≠") else escape(cell) for cell in cells]
             rows.append(f"<tr><th>{escape(title)}</th><td>{'</td><td>'.join(marked)}</td></tr>")
-        return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+        words = "<br>".join(f"<b>{escape(sign)}</b> {escape(meaning)}" for sign, meaning in self.legend())
+        return f"<table><tr>{head}</tr>{''.join(rows)}</table><p>{words}</p>"
 
     # ---- saved, and compared ----
 
@@ -220,11 +258,18 @@ class Result:
                 for events, more in cell.reports if cell else ():
                     lane.marks.append(Mark(at, "event" if more is not False else "end", events_text(events)))
                     at += 0.3
+                if cell and cell.ended and lane.marks[-1].what != "end":  # a file that was closed left its epoll
+                    lane.marks.append(Mark(at, "end", "gone"))
             lanes.append(lane)
         middle = [sorted(times)[len(times) // 2] for times in zip(*self.times.values())]
-        ticks = [(float(number), f"{step}\n{seconds_text(at)}") for number, (step, at) in
+        ticks = [(float(number), f"{step}{self._failed(number)}\n{seconds_text(at)}") for number, (step, at) in
                  enumerate(zip(self.steps, middle))]
         return Timeline(f"{self.kind}, Linux {self.kernel}", lanes, ticks)
+
+    def _failed(self, step: int) -> str:
+        """For the timeline: how a step failed in each lane."""
+        errors = {cell.error if cell else None for cell in self.rows[step].values()}
+        return f": {errors.pop()}" if len(errors) == 1 and None not in errors else ""
 
 
 def _cell_text(cell: Optional[Dict[str, Any]]) -> str:
@@ -331,13 +376,19 @@ class Scenario:
                 except OSError as error:
                     failed = errno_name(error)
                 was_armed = was_armed or poll.armed
-                if not collects or step.verb == "collect":
+                if was_armed and (not collects or step.verb == "collect"):
                     reports = poll.collect()
                     row[name] = Cell(reports, failed, was_armed and not poll.armed)
                 else:
-                    row[name] = Cell([], failed) if failed else None
+                    row[name] = Cell([], failed, asked=False) if failed else None
         finally:
             kind.end()
+
+
+def _strerror(name: str) -> str:
+    """Of an errno's name."""
+    text = os.strerror(getattr(errno, name)) if hasattr(errno, name) else name
+    return f"{text}: {_WHY_STEPS_FAIL[name]}" if name in _WHY_STEPS_FAIL else text
 
 
 def _carry_out(step: Step, kind: Any, poll: Any) -> None:

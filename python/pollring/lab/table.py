@@ -17,8 +17,8 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from .kinds import KINDS
 from .page import page
-from .scenario import Cell, Result, Scenario
-from .terminal import console, print_table, progress
+from .scenario import SIGNS, Cell, Result, Scenario, legend
+from .terminal import console, print_legend, print_table, progress
 from .try_ import tell_absent
 from .words import Mistake
 
@@ -54,10 +54,7 @@ INTERFACES = {
 WORDS = {
     "IN, OUT": "it can be read, it can be written", "HUP": "the other end is gone",
     "RDHUP": "the other end of a socket will send no more", "ERR": "an error waits there",
-    "more": "the request stays armed (the kernel's IORING_CQE_F_MORE)", "end": "this was its last answer",
-    "-": "silence", "ended": "silence, because the request had ended before",
-    "EPERM": "the kernel refuses to watch such a file", "refused": "there is no io_uring on this machine",
-    "≠": "something else than poll(2) says, which is the state",
+    "EPERM": "the kernel refuses to watch such a file", "refused": "there is no io_uring on this machine", **SIGNS,
 }
 
 
@@ -124,8 +121,7 @@ def cell_text(row: Row, name: str) -> str:
     cell = row.cells.get(name)
     if not cell:
         return "refused"
-    differs = str(cell) != "ended" and cell.says() != row.cells["poll(2)"].says()
-    return ("≠ " if differs else "") + str(cell)
+    return ("≠ " if cell.differs(row.cells["poll(2)"]) else "") + str(cell)
 
 
 def as_json(row: Row) -> Dict[str, Any]:
@@ -134,7 +130,7 @@ def as_json(row: Row) -> Dict[str, Any]:
 
 
 def show(rows: List[Row]) -> None:
-    """In sections with headings on a terminal; elsewhere each line has its kind, for grep."""
+    """In sections with headings and a legend on a terminal; elsewhere each line has its kind, for grep."""
     if not console():
         print_table(["kind", "situation", *INTERFACES],
                     [[row.kind, row.situation, *(cell_text(row, name) for name in INTERFACES)] for row in rows])
@@ -145,6 +141,7 @@ def show(rows: List[Row]) -> None:
             lines += [[], [row.kind.upper(), *([""] * len(INTERFACES))]]
         lines.append([row.situation, *(cell_text(row, name) for name in INTERFACES)])
     print_table(["", *INTERFACES], lines[1:])
+    print_legend(legend(cell for line in lines for cell in line[1:]))
 
 
 # ---- the page ----

@@ -112,6 +112,12 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str =
     screen.print(table)
 
 
+def print_legend(rows: Sequence[Sequence[str]]) -> None:
+    """What a table's signs mean, below it."""
+    if rows:
+        print(plain_table([], rows) if console() else "\n" + plain_table([], rows))
+
+
 def print_timeline(timeline: Any) -> None:
     text = timeline.text(width())
     screen = console()

@@ -2,11 +2,9 @@
 
 KIND is a kind of file. The steps are run once for each interface, each time
 with a fresh file, and the table shows what each interface reported after each
-step. "more" is IORING_CQE_F_MORE, the poll stays armed; "end": it was the last
-event; "ended": there can be none. "-" is asked, and nothing was reported; a
-comma stands between several events of one step. "≠" marks what is other than
-poll(2) says, which is the state of the file. Where a step is "collect", events
-are collected there only, and cells are blank where nothing was asked.
+step; below it is what its signs mean, and why a step failed. A comma stands
+between several events of one step. Where a step is "collect", events are
+collected there only; cells are blank where nothing was asked, or is armed yet.
 
 KIND can be a file that --save wrote: its steps are run again, and the exit
 status is 1 where the outcome differs.
@@ -27,7 +25,7 @@ from typing import List, Optional
 from .interfaces import INTERFACES
 from .kinds import KINDS
 from .scenario import EXAMPLE, VERBS, Result, Scenario, load, read_saved
-from .terminal import columns, print_table, print_timeline, progress
+from .terminal import columns, print_legend, print_table, print_timeline, progress
 from .timeline import Timeline
 from .words import Mistake, example_within
 
@@ -100,6 +98,7 @@ def show(result: Result, arguments: argparse.Namespace) -> None:
         print(json.dumps(result.as_json()))
     else:
         print_table(["", *INTERFACES], result.table())
+        print_legend(result.legend())
     draw(result.timeline(), arguments)
     if arguments.save:
         result.save(arguments.save)
