@@ -17,8 +17,9 @@
  * Forks     In a forked child every call gives -EOWNERDEAD, but closing and freeing, which release the child's memory
  *           and fds and leave the parent's alone, in any order. Every fd closes on exec.
  * Blocking  Only pollring_wait(), pollring_collect(), pollring_inbox_collect() and pollring_next() wait for events, and
- *           not with timeout {0, 0}. timeout NULL waits for ever. A signal handler ends a sleep with -EINTR. Two
- *           more may sleep for milliseconds, as they say: pollring_close() and pollring_orphaned().
+ *           not with timeout {0, 0}. timeout NULL waits for ever. A signal ends a sleep with -EINTR, now and then one
+ *           that has no handler, such as SIGCHLD: call again. Two more may sleep for milliseconds, as they say:
+ *           pollring_close() and pollring_orphaned().
  * Timeouts  They count from the call on: &(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000} are ms
  *           milliseconds. To keep a deadline, take what is left of it by clock_gettime(CLOCK_MONOTONIC) for each call.
  * Memory    The library allocates; what *_open() and *_add() hand out is given back by *_close() and *_free().

@@ -124,9 +124,12 @@ static void *own(void *argument) {
         if (read(owner->asked[0], &deed, sizeof(deed)) != sizeof(deed))
             return thread_result(-1);
         atomic_store(&owner->sleeper, thread_id());
-        int result = deed == SLEEP  ? pollring_wait(owner->ring, &event, 1, NULL)
+        int result;
+        do /* glibc's fork() holds signals back since 2.41, and a SIGCHLD in the meantime goes to another thread */
+            result = deed == SLEEP  ? pollring_wait(owner->ring, &event, 1, NULL)
                      : deed == LOOK ? pollring_wait(owner->ring, &event, 1, &no_time)
                                     : 0;
+        while (result == -EINTR);
         atomic_store(&owner->sleeper, 0);
         if (write(owner->done[1], &result, sizeof(result)) != sizeof(result))
             return thread_result(-1);
@@ -602,7 +605,7 @@ TEST(a_child_that_is_forked_while_the_owner_sleeps_takes_nothing_from_it) {
         _exit(!refused);
     }
     assert_int_equal(exit_status_of(child), 0);
-    assert_int_equal(thread_state(owner.sleeper), 'S');
+    assert_true(wait_until_asleep(&owner.sleeper));
     write_some(pipe.far);
     assert_int_equal(answer(&owner), 1);
     end_owner(&owner);
