@@ -51,6 +51,9 @@ def run_swig(command, output, language=("-python", "-interface", "_pollring"), i
     command.mkpath(os.path.dirname(output))
     with TemporaryDirectory() as unused:  # for the Python that it writes beside the C
         command.spawn([SWIG, *language, "-Ibindings", "-Icore", "-outdir", unused, "-o", output, interface])
+    # SWIG 4.3's runtime has types without a module. Python warns of them, and where that is an error it crashes.
+    text = Path(output).read_text()
+    Path(output).write_text(re.sub(r'(PyType_Spec spec = {\s*")(?=\w+")', r"\1pollring._pollring.", text))
 
 
 class BuildExt(build_ext):

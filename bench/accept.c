@@ -127,7 +127,7 @@ static void run(struct contestant *self, unsigned count) {
     start(workers, count, self->threads);
     double begin = now();
     connect_all(&address, tallies, count);
-    add_sample(&self->poller, (now() - begin) / TURN);
+    add_sample(&self->poller, (now() - begin) / (double)TURN);
     unsigned most = 0;
     for (unsigned i = 0; i < count; i++) {
         self->wasted += tallies[i].wasted;

@@ -47,7 +47,9 @@ static int unless_interrupted(int count, const char *what) {
 }
 
 static _Thread_local uintptr_t sink; /* what a user would do with an event: look whose it is */
-static unsigned collected;           /* by callbacks */
+#if defined(HAS_LIBEV) || defined(HAS_LIBUV)
+static unsigned collected; /* by callbacks */
+#endif
 
 /* ---- pollring ---- */
 

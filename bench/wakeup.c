@@ -11,7 +11,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { BLOCKS = 10, WARM_UP = 50, MOST_NANOSECONDS = 400000000 /* a block */ };
+enum { BLOCKS = 10, WARM_UP = 50 };
+
+static const double MOST_NANOSECONDS = 4e8; /* a block */
 
 static void send_to(int fd) {
     uint64_t one = 1;

@@ -5,6 +5,9 @@
  * require "pollring" and require "pollring.scheduler" need is luaL_requiref(L, "pollring", luaopen_pollring, 0): no
  * file, no path.
  *
+ * C++       Include <lua.hpp> for the rest of Lua, and link the Lua that is built as C (pkg-config lua5.4). One that is
+ *           built as C++ (Debian's lua5.4-c++) may have other names for its functions.
+ *
  * Threads   A ring belongs to the thread that first waits with it, so a lua_State that has one stays in that thread.
  *           Several states in several threads have a ring each.
  */

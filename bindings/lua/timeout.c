@@ -15,7 +15,7 @@
 /* Rounded up, so that a short timeout is none at all only if it is 0. */
 static struct timespec timespec_of(double seconds) {
     time_t whole = (time_t)seconds;
-    double ns = (seconds - (double)whole) * NS_PER_SECOND;
+    double ns = (seconds - (double)whole) * (double)NS_PER_SECOND;
     struct timespec result = {.tv_sec = whole, .tv_nsec = (long)ns};
     result.tv_nsec += (double)result.tv_nsec < ns;
     if (result.tv_nsec >= NS_PER_SECOND) {

@@ -18,7 +18,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SECONDS = 5, FILES = 5 };
+enum { FILES = 5 };
+
+static const double SECONDS = 5;
 
 /* Ends the program where a call has failed; else gives its result. */
 static int check(int result, const char *what) {

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #ifdef __cplusplus
-#include <lauxlib.h>
+#include <lua.hpp>
 
 static int run_script() {
     lua_State *L = luaL_newstate();

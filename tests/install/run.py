@@ -116,7 +116,7 @@ def test_the_headers_are_cxx(directory, installed):
         for standard in ("c++11", "c++14", "c++17"):
             run(compiler, f"-std={standard}", *STRICT, "-fsyntax-only", "-x", "c++", PROGRAM,
                 *(flag for flag in flags if flag.startswith("-I")))
-        run(compiler, "-std=c++20", *STRICT, "-x", "c++", PROGRAM, "-x", "none", "-o", program, *flags)
+        run(compiler, "-std=c++20", *STRICT, "-x", "c++", PROGRAM, "-o", program, *flags)
         assert run(program) == SEEN
 
 

@@ -81,6 +81,7 @@ def install_from_pypi(python, *what):
     try:
         output(*pip(python), "install", "--retries=1", *what)
     except Failed as error:
-        if unreachable := re.search("Retrying .*|.*(connect|resolve host|timed out).*", str(error), re.IGNORECASE):
+        said = re.sub("Retrying .* broken by", "can't connect:", str(error))
+        if unreachable := re.search(".*(connect|resolve host|timed out).*", said, re.IGNORECASE):
             raise Skipped(f"PyPI can't be reached: {unreachable[0].strip()[:200]}") from None
         raise

@@ -34,6 +34,13 @@ def wait_until_asleep(process):
     pytest.fail(f"it never slept: {process.communicate()}")
 
 
+def test_python_warns_of_nothing_from_import_to_end():
+    code = "import pollring, pollring.lab.cli; pollring.Ring().close()"
+    ended = subprocess.run([sys.executable, "-W", "error", "-c", code], stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True, timeout=GUARD)
+    assert (ended.stdout, ended.returncode) == ("", 0)
+
+
 @pytest.mark.parametrize("waiting", [
     "ring.wait()", "ring.wait(60)", "ring.poll_add(r).wait()", "[e for e in ring.poll_add(r)]", "list(ring.events())",
 ])
