@@ -34,12 +34,12 @@ struct confinement {
    kernel had no such polls. */
 static int try_ring(const struct pollring_options *options, const char **refused_at, unsigned *lacks) {
     const struct timespec no_time = {0};
-    struct pollring *ring;
+    struct pollring *ring = NULL;
     struct pollring_poll *poll = NULL;
     struct pollring_event event = {.result = 0};
     int fd = eventfd(0, EFD_CLOEXEC), error = fd < 0 ? -errno : pollring_open(&ring, options);
     *refused_at = error ? "setup" : "enter";
-    if (!error) {
+    if (ring) {
         error = pollring_poll_add(ring, &poll, fd, POLLOUT, 0, NULL);
         if (!error)
             error = pollring_wait(ring, &event, 1, &no_time);

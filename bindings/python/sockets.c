@@ -603,6 +603,7 @@ static PyObject *make(PyObject *loop, PyObject *const *arguments, Py_ssize_t giv
     if (!self)
         return NULL;
     PyObject **const places[] = {&self->socket, &self->argument, &self->second};
+    assert(given <= 3); /* kinds say so */
     for (Py_ssize_t i = 0; i < given; i++) {
         Py_INCREF(arguments[i]);
         *places[i] = arguments[i];
