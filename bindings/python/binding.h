@@ -64,6 +64,9 @@ PyObject *pollring_python_names(PyObject *module, PyObject *arguments);
 /* ready.c */
 PyObject *pollring_python_ready(PyObject *module, PyObject *arguments);
 
+/* transport.c */
+PyObject *pollring_python_stream_transport(PyObject *module, PyObject *arguments);
+
 /* convert.c */
 struct timeout {
     bool endless, zero;

@@ -108,23 +108,25 @@ static PyType_Slot timer_slots[] = {
 static PyType_Spec timer_spec = {"pollring.TimerHandle", sizeof(struct timer), 0,
                                  Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, timer_slots};
 
-/* 0 where the slot of asyncio's class is where struct handle or struct timer has it. */
-static int check_slot(PyObject *type, const char *name, size_t offset) {
+int pollring_python_slot(PyObject *type, const char *name, Py_ssize_t *offset) {
     PyObject *slot = PyObject_GetAttrString(type, name);
     if (!slot)
         return -1;
-    bool same =
-        Py_IS_TYPE(slot, &PyMemberDescr_Type) && (size_t)((PyMemberDescrObject *)slot)->d_member->offset == offset;
-    if (!same)
-        PyErr_Format(PyExc_ImportError, "pollring's event loop doesn't know this Python's asyncio: Handle.%s", name);
+    Py_ssize_t found = Py_IS_TYPE(slot, &PyMemberDescr_Type) ? ((PyMemberDescrObject *)slot)->d_member->offset : 0;
     Py_DECREF(slot);
-    return same ? 0 : -1;
+    if (!found || (*offset && found != *offset)) {
+        PyErr_Format(PyExc_ImportError, "pollring's event loop doesn't know this Python's asyncio: %s.%s",
+                     ((PyTypeObject *)type)->tp_name, name);
+        return -1;
+    }
+    *offset = found;
+    return 0;
 }
 
 static PyTypeObject *derive(PyObject *module, const char *name, PyType_Spec *spec) {
-    static const struct {
+    static struct {
         const char *name;
-        size_t offset;
+        Py_ssize_t offset;
     } slots[] = {{"_args", offsetof(struct handle, args)},
                  {"_callback", offsetof(struct handle, callback)},
                  {"_cancelled", offsetof(struct handle, cancelled)},
@@ -136,7 +138,7 @@ static PyTypeObject *derive(PyObject *module, const char *name, PyType_Spec *spe
                  {"_when", offsetof(struct timer, when)}};
     PyObject *base = PyObject_GetAttrString(module, name), *bases = NULL, *type = NULL;
     size_t count = spec == &timer_spec ? 9 : 7, i = 0;
-    while (base && i < count && !check_slot(base, slots[i].name, slots[i].offset))
+    while (base && i < count && !pollring_python_slot(base, slots[i].name, &slots[i].offset))
         i++;
     if (base && i == count)
         bases = PyTuple_Pack(1, base);
@@ -332,20 +334,27 @@ static PyObject *call(PyObject *callback, PyObject *args, PyObject *context) {
     return result;
 }
 
-/* The exception of a callback goes to the loop's exception handler, unless it is to end the loop. */
-static int report(struct loop_object *loop, PyObject *callback, PyObject *args, PyObject *handle) {
+PyObject *pollring_python_caught(void) {
     PyObject *type, *exception, *traceback;
     if (PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
-        return -1;
+        return NULL;
     PyErr_Fetch(&type, &exception, &traceback);
     PyErr_NormalizeException(&type, &exception, &traceback);
     if (traceback)
         PyException_SetTraceback(exception, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return exception;
+}
+
+/* The exception of a callback goes to the loop's exception handler, unless it is to end the loop. */
+static int report(struct loop_object *loop, PyObject *callback, PyObject *args, PyObject *handle) {
+    PyObject *exception = pollring_python_caught();
+    if (!exception)
+        return -1;
     PyObject *done =
         PyObject_CallMethod((PyObject *)loop, "_report_exception", "OOOO", exception, callback, args, handle);
-    Py_XDECREF(type);
-    Py_XDECREF(exception);
-    Py_XDECREF(traceback);
+    Py_DECREF(exception);
     Py_XDECREF(done);
     return done ? 0 : -1;
 }

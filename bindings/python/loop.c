@@ -368,8 +368,6 @@ static int loop_clear(PyObject *object) {
     PyMem_Free(loop->ready);
     loop->ready = NULL;
     loop->ready_room = loop->first_ready = 0;
-    PyMem_Free(loop->scratch);
-    loop->scratch = NULL;
     Py_CLEAR(loop->thread_id);
     return 0;
 }
@@ -424,6 +422,12 @@ static int set_flag(PyObject *object, PyObject *value, void *offset) {
     return truth < 0 ? -1 : 0;
 }
 
+/* Every future asks for it. */
+static PyObject *get_debug(PyObject *object, PyObject *unused) {
+    (void)unused;
+    return PyBool_FromLong(loop_of(object)->debug);
+}
+
 static PyObject *get_ready(PyObject *object, void *unused) {
     struct loop_object *loop = loop_of(object);
     PyObject *list = PyList_New(0);
@@ -473,6 +477,7 @@ static PyMethodDef loop_methods[] = {
     {"_run_once", run_once, METH_NOARGS, NULL},
     {"_add_callback", add_callback, METH_O, NULL},
     {"_write_to_self", write_to_self, METH_NOARGS, NULL},
+    {"get_debug", get_debug, METH_NOARGS, "get_debug($self)\n--\n\nWhether the loop is in debug mode."},
     {"time", loop_time, METH_NOARGS,
      "time($self)\n--\n\nNow, in seconds of the loop's clock: that of time.monotonic()."},
     {"call_soon", (PyCFunction)(void (*)(void))call_soon, METH_FASTCALL | METH_KEYWORDS, call_soon_doc},
@@ -495,9 +500,7 @@ PyTypeObject pollring_python_loop_type = {
     .tp_members = loop_members,
 };
 
-/* The methods of the other files. */
-static int add_methods(PyMethodDef *methods) {
-    PyTypeObject *type = &pollring_python_loop_type;
+int pollring_python_add_methods(PyTypeObject *type, PyMethodDef *methods) {
     for (; methods->ml_name; methods++) {
         PyObject *descriptor = PyDescr_NewMethod(type, methods);
         int failed = !descriptor || PyDict_SetItemString(type->tp_dict, methods->ml_name, descriptor);
@@ -509,9 +512,12 @@ static int add_methods(PyMethodDef *methods) {
     return 0;
 }
 
+/* The methods of the other files. */
 int pollring_python_loop_add_methods(void) {
-    return add_methods(pollring_python_timer_methods) || add_methods(pollring_python_watch_methods) ||
-                   add_methods(pollring_python_socket_methods)
+    PyTypeObject *type = &pollring_python_loop_type;
+    return pollring_python_add_methods(type, pollring_python_timer_methods) ||
+                   pollring_python_add_methods(type, pollring_python_watch_methods) ||
+                   pollring_python_add_methods(type, pollring_python_socket_methods)
                ? -1
                : 0;
 }

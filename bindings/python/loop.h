@@ -61,7 +61,6 @@ struct loop_object {
     struct pollfd *suspects; /* watch.c */
     size_t suspect_count, suspect_room;
     struct operation *operations; /* those that wait */
-    char *scratch;                /* sockets.c */
 };
 
 /* loop.c */
@@ -69,6 +68,7 @@ struct pollring *pollring_python_loop_ring(struct loop_object *loop);      /* fo
 int pollring_python_loop_push(struct loop_object *loop, PyObject *handle); /* makes it ready: 0, or -1 with an error */
 int pollring_python_loop_check(struct loop_object *loop);   /* 0; -1 with RuntimeError where it is closed */
 double pollring_python_loop_time(struct loop_object *loop); /* now; -1 with an error */
+int pollring_python_add_methods(PyTypeObject *type, PyMethodDef *methods); /* 0, or -1 with an error */
 
 /* Doubles the room of an array, from a first size. 0, or -1 with MemoryError. */
 int pollring_python_grow(void *array, size_t *room, size_t size);
@@ -79,9 +79,14 @@ PyObject *pollring_python_handle(struct loop_object *loop, PyObject *callback, P
 struct timer *pollring_python_timer(struct loop_object *loop, PyObject *callback, PyObject *args, PyObject *context);
 int pollring_python_handle_cancel(PyObject *handle);
 int pollring_python_handle_run(struct loop_object *loop, PyObject *handle); /* -1: the exception is to end the loop */
+PyObject *pollring_python_caught(void); /* the exception, no longer set; NULL where it is to end the loop: still set */
 static inline bool handle_is_cancelled(PyObject *handle) {
     return ((struct handle *)handle)->cancelled == Py_True;
 }
+
+/* Where objects of a class have a slot, which *offset tells; where that isn't 0, it is to be there. 0, or -1 with an
+   error: ImportError. */
+int pollring_python_slot(PyObject *type, const char *name, Py_ssize_t *offset);
 
 /* The arguments of call_soon(callback, *args, context=None) and the like: the first count of them have names. */
 struct call {
@@ -113,5 +118,15 @@ int pollring_python_sockets_prepare(void);
 int pollring_python_operation_event(const struct pollring_event *event);
 int pollring_python_operations_visit(struct loop_object *loop, visitproc visit, void *arg);
 void pollring_python_operations_clear(struct loop_object *loop);
+
+enum { POLLRING_PYTHON_QUICK = 64 * 1024 };       /* bytes: up to here the GIL is kept in a call that can't block */
+bool pollring_python_is_socket(PyObject *object); /* exactly a socket.socket; NULL is none */
+int pollring_python_socket_fd(PyObject *socket);  /* of such a one: -1 with an error, OSError where it is closed */
+PyObject *pollring_python_receive(int fd, Py_ssize_t size); /* bytes; NULL: it would block, or with an error */
+Py_ssize_t pollring_python_send(int fd, const void *buffer, Py_ssize_t size); /* 0: it would block; -1 with an error */
+
+/* asyncio's own: type.name(self, *arguments, **keywords) */
+PyObject *pollring_python_stdlib(PyObject *type, const char *name, PyObject *self, PyObject *const *arguments,
+                                 Py_ssize_t given, PyObject *keywords);
 
 #endif

@@ -55,6 +55,7 @@
 %native(names) PyObject *pollring_python_names(PyObject *self, PyObject *result);
 %native(raise_error) PyObject *pollring_python_raise_error(PyObject *self, PyObject *error_and_fd);
 %native(ready) PyObject *pollring_python_ready(PyObject *self, PyObject *polls);
+%native(stream_transport) PyObject *pollring_python_stream_transport(PyObject *self, PyObject *type);
 
 %include "../pollring.i"
 

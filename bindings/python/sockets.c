@@ -12,7 +12,8 @@
 #include <sys/socket.h>
 
 static PyObject *future_type, *socket_type, *stdlib_loop;
-static PyObject *name_fileno, *name_set_result, *names_of_future; /* interned: a lookup by a new string is slow */
+static PyObject *name_set_result, *names_of_future; /* interned: a lookup by a new string is slow */
+static PyCFunction socket_fileno;                   /* socket.fileno(), called without a lookup */
 
 #if PY_VERSION_HEX < 0x030A0000
 typedef enum { PYGEN_RETURN = 0, PYGEN_ERROR = -1, PYGEN_NEXT = 1 } PySendResult;
@@ -35,8 +36,6 @@ static const struct {
     [CONNECT] = {"_sock_connect_resolved", "connect", POLLOUT, 2, 2},
 };
 
-enum { SCRATCH = 64 * 1024, QUICK = 64 * 1024 }; /* bytes: up to here the GIL is kept in a call that can't block */
-
 struct operation {
     PyObject_HEAD struct loop_object *loop;
     PyObject *socket, *argument, *second; /* as given */
@@ -51,15 +50,40 @@ struct operation {
     struct operation *previous, *next;
 };
 
+PyObject *pollring_python_stdlib(PyObject *type, const char *name, PyObject *self, PyObject *const *arguments,
+                                 Py_ssize_t given, PyObject *keywords) {
+    PyObject *function = PyObject_GetAttrString(type, name);
+    PyObject *method = function ? PyMethod_New(function, self) : NULL;
+    PyObject *result = method ? PyObject_Vectorcall(method, arguments, (size_t)given, keywords) : NULL;
+    Py_XDECREF(method);
+    Py_XDECREF(function);
+    return result;
+}
+
 /* ---- trying ---- */
 
 static bool would_block(void) {
     return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
 }
 
+bool pollring_python_is_socket(PyObject *object) {
+    return object && (PyObject *)Py_TYPE(object) == socket_type;
+}
+
+int pollring_python_socket_fd(PyObject *socket) {
+    PyObject *number = socket_fileno(socket, NULL);
+    int fd = number ? (int)PyLong_AsLong(number) : -1;
+    Py_XDECREF(number);
+    if (fd < 0 && !PyErr_Occurred()) {
+        errno = EBADF;
+        PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return fd;
+}
+
 static ssize_t receive(int fd, void *buffer, Py_ssize_t size) {
     ssize_t count;
-    if (size <= QUICK)
+    if (size <= POLLRING_PYTHON_QUICK)
         return recv(fd, buffer, (size_t)size, MSG_DONTWAIT);
     Py_BEGIN_ALLOW_THREADS;
     count = recv(fd, buffer, (size_t)size, MSG_DONTWAIT);
@@ -67,17 +91,7 @@ static ssize_t receive(int fd, void *buffer, Py_ssize_t size) {
     return count;
 }
 
-static ssize_t transmit(int fd, const void *buffer, Py_ssize_t size) {
-    ssize_t count;
-    if (size <= QUICK)
-        return send(fd, buffer, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    Py_BEGIN_ALLOW_THREADS;
-    count = send(fd, buffer, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    Py_END_ALLOW_THREADS;
-    return count;
-}
-
-/* Each of these: 1: done, with *result; 0: it would block; -1 with an error. */
+/* 0: it would block; -1 with an error. */
 static int failed(void) {
     if (would_block())
         return 0;
@@ -85,31 +99,40 @@ static int failed(void) {
     return -1;
 }
 
-static int try_recv(struct operation *self, PyObject **result) {
-    struct loop_object *loop = self->loop;
-    ssize_t count;
-    if (self->size <= SCRATCH) { /* not an object of a size that it will hardly have */
-        if (!loop->scratch && !(loop->scratch = PyMem_Malloc(SCRATCH)))
-            return PyErr_NoMemory(), -1;
-        count = receive(self->fd, loop->scratch, self->size);
-        if (count < 0)
-            return failed();
-        *result = PyBytes_FromStringAndSize(loop->scratch, count);
-        return *result ? 1 : -1;
-    }
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, self->size);
-    if (!bytes)
-        return -1;
-    count = receive(self->fd, PyBytes_AS_STRING(bytes), self->size);
+PyObject *pollring_python_receive(int fd, Py_ssize_t size) {
+    /* Not an object of a size that it will hardly have. The GIL is kept as long as this is used. */
+    static char scratch[POLLRING_PYTHON_QUICK];
+    PyObject *bytes = size <= POLLRING_PYTHON_QUICK ? NULL : PyBytes_FromStringAndSize(NULL, size);
+    if (size > POLLRING_PYTHON_QUICK && !bytes)
+        return NULL;
+    ssize_t count = receive(fd, bytes ? PyBytes_AS_STRING(bytes) : scratch, size);
     if (count < 0) {
-        int saved = errno;
-        Py_DECREF(bytes);
-        errno = saved;
-        return failed();
+        failed();
+        Py_XDECREF(bytes);
+        return NULL;
     }
+    if (!bytes)
+        return PyBytes_FromStringAndSize(scratch, count);
     _PyBytes_Resize(&bytes, count);
-    *result = bytes;
-    return bytes ? 1 : -1;
+    return bytes;
+}
+
+Py_ssize_t pollring_python_send(int fd, const void *buffer, Py_ssize_t size) {
+    ssize_t count;
+    if (size <= POLLRING_PYTHON_QUICK) {
+        count = send(fd, buffer, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } else {
+        Py_BEGIN_ALLOW_THREADS;
+        count = send(fd, buffer, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        Py_END_ALLOW_THREADS;
+    }
+    return count < 0 ? failed() : count;
+}
+
+/* Each of these: 1: done, with *result; 0: it would block; -1 with an error. */
+static int try_recv(struct operation *self, PyObject **result) {
+    *result = pollring_python_receive(self->fd, self->size);
+    return *result ? 1 : PyErr_Occurred() ? -1 : 0;
 }
 
 static int try_recv_into(struct operation *self, PyObject **result) {
@@ -121,9 +144,10 @@ static int try_recv_into(struct operation *self, PyObject **result) {
 }
 
 static int try_sendall(struct operation *self, PyObject **result) {
-    ssize_t count = transmit(self->fd, (char *)self->buffer.buf + self->done, self->buffer.len - self->done);
+    Py_ssize_t count =
+        pollring_python_send(self->fd, (char *)self->buffer.buf + self->done, self->buffer.len - self->done);
     if (count < 0)
-        return failed();
+        return -1;
     self->done += count;
     if (self->done < self->buffer.len)
         return 0;
@@ -313,10 +337,8 @@ static int check_nonblocking(PyObject *socket) {
 static int start(struct operation *self) {
     if (self->loop->debug && check_nonblocking(self->socket))
         return -1;
-    PyObject *fd = PyObject_CallMethodNoArgs(self->socket, name_fileno);
-    self->fd = fd ? (int)PyLong_AsLong(fd) : -1;
-    Py_XDECREF(fd);
-    if (PyErr_Occurred())
+    self->fd = pollring_python_socket_fd(self->socket);
+    if (self->fd < 0)
         return -1;
     switch (self->kind) {
     case RECV:
@@ -540,19 +562,31 @@ static PyTypeObject operation_type = {
     .tp_getset = operation_fields,
 };
 
+/* Where somebody has put another socket class in its place, that is none of ours. */
+static int find_socket_type(void) {
+    PyObject *module = PyImport_ImportModule("socket"), *method = NULL;
+    socket_type = module ? PyObject_GetAttrString(module, "socket") : NULL;
+    if (socket_type)
+        method = PyObject_GetAttrString(socket_type, "fileno");
+    if (method && Py_IS_TYPE(method, &PyMethodDescr_Type) && PyType_Check(socket_type) &&
+        PyType_IsSubtype((PyTypeObject *)socket_type, PyDescr_TYPE(method)) &&
+        ((PyMethodDescrObject *)method)->d_method->ml_flags == METH_NOARGS)
+        socket_fileno = ((PyMethodDescrObject *)method)->d_method->ml_meth;
+    else
+        Py_CLEAR(socket_type);
+    Py_XDECREF(module);
+    Py_XDECREF(method);
+    return method ? 0 : -1;
+}
+
 int pollring_python_sockets_prepare(void) {
-    PyObject *socket, *asyncio;
+    PyObject *asyncio;
     if (stdlib_loop)
         return 0;
-    name_fileno = PyUnicode_InternFromString("fileno");
     name_set_result = PyUnicode_InternFromString("set_result");
     names_of_future = Py_BuildValue("(s)", "loop");
-    if (!name_fileno || !name_set_result || !names_of_future || PyType_Ready(&operation_type) ||
-        !(socket = PyImport_ImportModule("socket")))
-        return -1;
-    socket_type = PyObject_GetAttrString(socket, "socket");
-    Py_DECREF(socket);
-    if (!socket_type || !(asyncio = PyImport_ImportModule("asyncio.selector_events")))
+    if (!name_set_result || !names_of_future || PyType_Ready(&operation_type) || find_socket_type() ||
+        !(asyncio = PyImport_ImportModule("asyncio.selector_events")))
         return -1;
     future_type = PyObject_GetAttrString(asyncio, "futures");
     if (future_type)
@@ -579,30 +613,11 @@ static PyObject *make(PyObject *loop, PyObject *const *arguments, Py_ssize_t giv
     return (PyObject *)self;
 }
 
-/* asyncio's own: function(loop, *arguments, **keywords) */
-static PyObject *fall_back(PyObject *loop, PyObject *const *arguments, Py_ssize_t given, PyObject *keywords,
-                           const char *name) {
-    Py_ssize_t count = given + (keywords ? PyTuple_GET_SIZE(keywords) : 0);
-    PyObject *function = PyObject_GetAttrString(stdlib_loop, name), *result = NULL;
-    PyObject **all = function ? PyMem_Malloc(((size_t)count + 1) * sizeof *all) : NULL;
-    if (all) {
-        all[0] = loop;
-        memcpy(all + 1, arguments, (size_t)count * sizeof *all);
-        result = PyObject_Vectorcall(function, all, (size_t)given + 1, keywords);
-    } else if (function) {
-        PyErr_NoMemory();
-    }
-    PyMem_Free(all);
-    Py_XDECREF(function);
-    return result;
-}
-
 static PyObject *operate(PyObject *loop, PyObject *const *arguments, Py_ssize_t given, PyObject *keywords,
                          enum kind kind) {
-    if (!keywords && given >= kinds[kind].least && given <= kinds[kind].most &&
-        (PyObject *)Py_TYPE(arguments[0]) == socket_type)
+    if (!keywords && given >= kinds[kind].least && given <= kinds[kind].most && pollring_python_is_socket(arguments[0]))
         return make(loop, arguments, given, kind);
-    return fall_back(loop, arguments, given, keywords, kinds[kind].name);
+    return pollring_python_stdlib(stdlib_loop, kinds[kind].name, loop, arguments, given, keywords);
 }
 
 #define METHOD(function, kind)                                                                                         \

@@ -4,7 +4,7 @@ import asyncio
 import selectors
 import socket
 import sys
-from asyncio import base_events, format_helpers
+from asyncio import base_events, format_helpers, selector_events
 from types import BuiltinMethodType
 from typing import Any, Coroutine, Mapping, Optional, Tuple, TypeVar
 
@@ -34,6 +34,21 @@ class _Selector:
 
     def close(self) -> None:
         pass
+
+
+@_pollring.stream_transport
+class _StreamTransport(selector_events._SelectorSocketTransport):  # type: ignore[name-defined,misc]
+    """asyncio's transport of a connection, with its hot methods in C (bindings/python/transport.c), which read these."""
+
+    __slots__ = ("_buffer", "_bulk", "_conn_lost", "_empty_waiter", "_eof", "_protocol", "_read_ready_cb", "_sock")
+
+    def _fail(self, exception: BaseException, message: str) -> None:
+        try:
+            raise exception  # asyncio wants to be called while it is handled
+        except BaseException:
+            self._fatal_error(exception, message)
+        finally:
+            del exception  # its traceback holds this frame
 
 
 class EventLoop(_pollring.Loop, asyncio.SelectorEventLoop):
@@ -71,6 +86,13 @@ class EventLoop(_pollring.Loop, asyncio.SelectorEventLoop):
             resolved = await resolve(address, family=sock.family, type=sock.type, proto=sock.proto, loop=self)
             address = resolved[0][4]
         await self._sock_connect_resolved(sock, address)
+
+    def _make_socket_transport(self, sock: socket.socket, protocol: asyncio.BaseProtocol,
+                               waiter: Optional["asyncio.Future[None]"] = None, *, extra: Any = None,
+                               server: Any = None) -> Any:
+        if sys.version_info >= (3, 12):
+            self._ensure_fd_no_transport(sock)  # type: ignore[attr-defined]
+        return _StreamTransport(self, sock, protocol, waiter, extra, server)
 
     # ---- what the C half calls: the seldom, and the debug mode ----
 

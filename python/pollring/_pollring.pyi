@@ -2,7 +2,7 @@
 
 from asyncio import Handle
 from socket import socket
-from typing import Any, Dict, Iterable, Iterator, List, NoReturn, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NoReturn, Optional, Tuple, Type, TypeVar
 
 from typing_extensions import Self
 
@@ -10,6 +10,8 @@ from ._async import Driver
 from ._event import Events
 from ._poll import Poll as PublicPoll
 from ._ring import Ring as PublicRing
+
+_Class = TypeVar("_Class", bound=Type[Any])
 
 class Ring:
     closed: bool
@@ -45,6 +47,7 @@ class Loop:  # what else it has, asyncio.SelectorEventLoop has too
 def names(result: int, /) -> str: ...
 def raise_error(error: int, fd: int, /) -> NoReturn: ...
 def ready(polls: Iterable[Poll], /) -> List[Tuple[PublicPoll, int]]: ...
+def stream_transport(type: _Class, /) -> _Class: ...
 def adopt(ring: Ring, /) -> None: ...
 def fileno(ring: Ring, /) -> int: ...
 def pending(ring: Ring, /) -> bool: ...

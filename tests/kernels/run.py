@@ -152,6 +152,7 @@ LEFT_OUT_TESTS = {
     "tests/python/test_lab_[a-z]+.py": "the lab's commands are the same everywhere; its rules are tried by themselves",
     "tests/python/test_(differential|fuzz).py": "as many scenarios as they need take minutes in an emulator",
     "tests/python/test_input.py": "bad arguments ask nothing of the kernel",
+    "tests/python/test_loop_transport.py": "connections ask nothing of the kernel that test_loop does not",
     "tests/lua/(input|meta|module|rock|wrap)_spec.lua": "bad arguments and the module's form ask nothing of the kernel",
 }
 OF_THE_TREE = re.compile(r"(?!\.git/|build/)|"

@@ -1,5 +1,6 @@
-"""Rings of every kind, and files that clean up after themselves."""
+"""Rings and event loops of every kind, and files that clean up after themselves."""
 
+import asyncio
 import gc
 import os
 import select
@@ -76,6 +77,46 @@ def pair():
         end.close()
 
 
+def pytest_generate_tests(metafunc):
+    """With loops: what uses files runs on rings of every kind, the rest on one, and all on asyncio's own loop."""
+    if "make_loop" in metafunc.fixturenames:
+        with_files = {"pair", "pipe"} & set(metafunc.fixturenames)
+        variants = os.environ.get("POLLRING_TEST_VARIANTS", " ".join(VARIANTS)).split() if with_files else ["default"]
+        metafunc.parametrize("make_loop", [*variants, "asyncio"], indirect=True)
+
+
+@pytest.fixture
+def make_loop(request):
+    """Makes loops, which are closed at the end."""
+    chosen = VARIANTS.get(request.param)
+    if chosen and chosen.get("setup", "plain") not in [*pollring.probe()["setups"], "plain"]:
+        pytest.skip(f"this kernel lacks the set-up {chosen['setup']}")
+    made = []
+
+    def make():
+        loop = asyncio.SelectorEventLoop() if chosen is None else pollring.new_event_loop(**chosen)
+        made.append(loop)
+        return loop
+
+    make.options = chosen
+    yield make
+    for loop in made:
+        loop.close()
+
+
+@pytest.fixture
+def loop(make_loop):
+    return make_loop()
+
+
+@pytest.fixture
+def our_loop(make_loop):
+    """Not asyncio's."""
+    if make_loop.options is None:
+        pytest.skip("of pollring's loop alone")
+    return make_loop()
+
+
 @pytest.fixture(autouse=True)
 def no_fd_is_leaked():
     """Every test leaves as many file descriptors as it found."""
@@ -116,3 +157,10 @@ def readable(fd, seconds=0.0):
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     return bool(poller.poll(seconds * 1000))
+
+
+def run(loop, coroutine):
+    async def bounded():
+        return await asyncio.wait_for(coroutine, GUARD)
+
+    return loop.run_until_complete(bounded())

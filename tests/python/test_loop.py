@@ -19,49 +19,9 @@ import warnings
 import weakref
 
 import pytest
-from conftest import GUARD, VARIANTS, readable
+from conftest import GUARD, readable, run
 
 import pollring
-
-
-def pytest_generate_tests(metafunc):
-    """What uses files runs on rings of every kind, the rest on one, and all on asyncio's own loop."""
-    if "make_loop" in metafunc.fixturenames:
-        with_files = {"pair", "pipe"} & set(metafunc.fixturenames)
-        variants = os.environ.get("POLLRING_TEST_VARIANTS", " ".join(VARIANTS)).split() if with_files else ["default"]
-        metafunc.parametrize("make_loop", [*variants, "asyncio"], indirect=True)
-
-
-@pytest.fixture
-def make_loop(request):
-    """Makes loops, which are closed at the end."""
-    chosen = VARIANTS.get(request.param)
-    if chosen and chosen.get("setup", "plain") not in [*pollring.probe()["setups"], "plain"]:
-        pytest.skip(f"this kernel lacks the set-up {chosen['setup']}")
-    made = []
-
-    def make():
-        loop = asyncio.SelectorEventLoop() if chosen is None else pollring.new_event_loop(**chosen)
-        made.append(loop)
-        return loop
-
-    make.options = chosen
-    yield make
-    for loop in made:
-        loop.close()
-
-
-@pytest.fixture
-def loop(make_loop):
-    return make_loop()
-
-
-@pytest.fixture
-def our_loop(make_loop):
-    """Not asyncio's."""
-    if make_loop.options is None:
-        pytest.skip("of pollring's loop alone")
-    return make_loop()
 
 
 @pytest.fixture
@@ -681,13 +641,6 @@ def test_a_loop_that_waits_does_nothing(our_loop, pair):
 
 
 # ---- sockets ----
-
-
-def run(loop, coroutine):
-    async def bounded():
-        return await asyncio.wait_for(coroutine, GUARD)
-
-    return loop.run_until_complete(bounded())
 
 
 def test_sock_recv_and_sendall(loop, pair):
