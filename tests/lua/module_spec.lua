@@ -103,6 +103,7 @@ fixture.describe("The module", function()
       thread:join()
       ring:poll_add(0)
       print(ring.active)
+      os.exit(0) -- luv 1.48 aborts where a thread's object is freed
     ]]
     assert.equal("1\n", output)
   end)
