@@ -33,6 +33,7 @@ bare() {
     mkdir -p "$packages/partial" "$root/pollring"
     git ls-files -z | tar --create --null --files-from=- | tar --extract --no-same-owner --directory="$root/pollring" &&
         cp /etc/resolv.conf "$root/etc/" && echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/fast" &&
+        echo "127.0.0.1 localhost" >>"$root/etc/hosts" && # as the installer does
         mount -t proc proc "$root/proc" &&
         mount --rbind /dev "$root/dev" && mount --rbind /sys "$root/sys" &&
         mount --bind "$packages" "$root/var/cache/apt/archives" || return 98
