@@ -26,7 +26,6 @@ struct ring_object {
     PyObject_HEAD struct pollring *ring; /* NULL: closed, or not opened */
     struct poll_object *kept;            /* the first of those that the ring keeps alive */
     bool sleeping;                       /* its owner is inside the core without the GIL */
-    bool taking;                         /* its driver waits */
     PyObject *driver;                    /* python/pollring/_async.py: takes its events for tasks; NULL: nobody does */
     PyObject *weak_references;
 };
